@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# One flavour of objects for what is installed (build/obj), one under ASan and UBSan for the tests (build/asan).
+# A new .c file in a room is picked up by itself; tests/test_X.c becomes build/asan/test_X.
+
+CC       ?= gcc
+BUILD    := build
+STD      := -std=c11 -D_GNU_SOURCE
+WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef
+INC      := -Iinclude -Isrc
+OPT      := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+SAN      := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DPX_SANITIZED=1
+LDOPT    := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+
+PC       := sofia-sip-ua libcurl libxml-2.0 libssl libcrypto
+SIMPC    := libmicrohttpd jansson libxml-2.0 libssl libcrypto
+TESTPC   := cmocka libmicrohttpd jansson
+flags     = $(shell pkg-config --cflags $(1) 2>/dev/null)
+libs      = $(shell pkg-config --libs $(1) 2>/dev/null)
+CFLAGS_ALL = $(STD) $(WARN) $(INC) $(call flags,$(PC) $(SIMPC) $(TESTPC))
+
+ROOMS    := $(wildcard src/core/*.c) $(wildcard src/backend/*.c) $(wildcard src/io/*.c)
+SIM      := $(filter-out tests/exchange/test_%.c tests/exchange/main.c,$(wildcard tests/exchange/*.c))
+WATCH    := $(filter-out tests/watcher/test_%.c tests/watcher/main.c,$(wildcard tests/watcher/*.c))
+UNIT     := $(wildcard tests/test_*.c) $(wildcard tests/exchange/test_*.c) $(wildcard tests/watcher/test_*.c)
+PROGRAMS := pua_exchange_worker exchange-sim presence-watch
+
+# $(call objs,flavour,sources)
+objs      = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
+UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
+
+.DEFAULT_GOAL := all
+.PHONY: all deps check check-unit check-io check-hosts bench layers lint clean asan sim-long
+.SECONDARY:
+
+all: $(addprefix $(BUILD)/,$(PROGRAMS))
+asan: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) $(UNITBIN) $(BUILD)/asan/bin/sim
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(OPT) -MMD -MP -c $< -o $@
+
+$(BUILD)/asan/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(SAN) -MMD -MP -c $< -o $@
+
+$(BUILD)/pua_exchange_worker: $(call objs,obj,src/worker.c $(ROOMS))
+	$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC))
+$(BUILD)/exchange-sim: $(call objs,obj,tests/exchange/main.c $(SIM))
+	$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
+$(BUILD)/presence-watch: $(call objs,obj,tests/watcher/main.c $(WATCH))
+	$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC) jansson)
+
+$(BUILD)/asan/pua_exchange_worker: $(call objs,asan,src/worker.c $(ROOMS))
+	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC))
+$(BUILD)/asan/exchange-sim: $(call objs,asan,tests/exchange/main.c $(SIM))
+	$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
+$(BUILD)/asan/presence-watch: $(call objs,asan,tests/watcher/main.c $(WATCH))
+	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson)
+
+$(BUILD)/asan/bin/exchange/test_%: $(BUILD)/asan/tests/exchange/test_%.o $(call objs,asan,$(SIM))
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC) cmocka) -lpthread
+$(BUILD)/asan/bin/watcher/test_%: $(BUILD)/asan/tests/watcher/test_%.o $(call objs,asan,$(WATCH))
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson cmocka)
+$(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS))
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
+$(BUILD)/asan/bin/sim: $(BUILD)/asan/tests/sim.o $(call objs,asan,$(wildcard src/core/*.c))
+	@mkdir -p $(@D)
+	$(CC) $(SAN) $^ -o $@
+$(BUILD)/sim: $(BUILD)/obj/tests/sim.o $(call objs,obj,$(wildcard src/core/*.c))
+	$(CC) $(OPT) $(LDOPT) $^ -o $@
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
