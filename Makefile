@@ -73,6 +73,19 @@ $(BUILD)/asan/bin/sim: $(BUILD)/asan/tests/sim.o $(call objs,asan,$(wildcard src
 $(BUILD)/sim: $(BUILD)/obj/tests/sim.o $(call objs,obj,$(wildcard src/core/*.c))
 	$(CC) $(OPT) $(LDOPT) $^ -o $@
 
+# what a bare Debian 12 needs; KAMAILIO=1: also Kamailio's source, under build/kamailio-src
+deps:
+	tests/deps $(if $(KAMAILIO),--kamailio)
+
+check: asan
+	tests/run unit io hosts
+check-unit: $(UNITBIN)
+	tests/run unit
+check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
+	tests/run io
+check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
+	tests/run hosts
+
 clean:
 	rm -rf $(BUILD)
 
