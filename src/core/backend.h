@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * backend.h - the contract between the core and a calendar protocol: build a request, parse its answer. No I/O.
+ *
+ * The engine asks in the protocol's own terms only by what it wants (enum px_ask); a backend writes the body, reads the answer as it comes in, piece by
+ * piece, and reports what it found as items; at the end it condenses HTTP and protocol errors into one verdict.
+ */
+#ifndef PX_BACKEND_H
+#define PX_BACKEND_H
+
+#include "core/availability.h"
+#include "core/buf.h"
+#include "core/time.h"
+
+/* What a server's answer means for us, by what we must do. */
+enum px_verdict {
+	PX_V_OK,
+	PX_V_SERVER,    /* this gateway can't serve anybody: down until a probe succeeds, its users move */
+	PX_V_LOST,      /* this subscription is gone or was refused: its user is assigned again */
+	PX_V_BUSY,      /* throttled: back off, nobody moves */
+	PX_V_DENIED,    /* login or impersonation refused on this gateway: ask one other before the pool is held */
+	PX_V_USER,      /* this user's own trouble (no mailbox, no right): park the user */
+	PX_V_TRANSIENT, /* back off for this request, keep everything */
+	PX_VERDICTS
+};
+const char *px_verdict_name(enum px_verdict v); /* "ok", "server", ... */
+
+enum px_http_fail {
+	PX_HTTP_ANSWERED, /* status is valid and the body came whole */
+	PX_HTTP_RESOLVE,  /* the name doesn't resolve */
+	PX_HTTP_CONNECT,  /* refused, unreachable, or no connection in time */
+	PX_HTTP_TLS,      /* handshake, chain or name */
+	PX_HTTP_TIMEOUT,  /* connected, but no answer in time */
+	PX_HTTP_CUT,      /* the connection ended in the middle */
+	PX_HTTP_TOO_BIG,  /* we ended it: over a ceiling */
+	PX_HTTP_LOCAL     /* out of memory, descriptors: our own trouble, the server's not to blame */
+};
+
+struct px_http_answer {
+	enum px_http_fail fail;
+	int status;             /* 0 if none came */
+	int64_t retry_after_ms; /* Retry-After; -1: none */
+	const char *type;       /* Content-Type, lower case without parameters; NULL: none; borrowed */
+	const char *detail;     /* what the library said, for the log and the board; NULL: nothing; borrowed */
+};
+
+enum px_ask {
+	PX_ASK_SUBSCRIBE,   /* mailbox */
+	PX_ASK_UNSUBSCRIBE, /* mailbox, id[0] */
+	PX_ASK_STREAM,      /* mailbox = anchor, id[0..n), minutes */
+	PX_ASK_READ,        /* name[0..n), from, until */
+	PX_ASK_PROBE,       /* mailbox: the cheapest request that shows login and impersonation; from, until */
+	PX_ASKS
+};
+const char *px_ask_name(enum px_ask a); /* "subscribe", ... */
+
+/* Everything borrowed for the call. */
+struct px_query {
+	enum px_ask ask;
+	const char *mailbox;     /* impersonated */
+	const char *const *name; /* mailboxes to read */
+	const char *const *id;   /* subscription ids */
+	size_t n;
+	unsigned minutes; /* 1 to 30 */
+	struct px_wall from, until;
+};
+
+enum px_item_kind {
+	PX_ITEM_CALENDAR,   /* index, interval[0..n): mailbox `index` of the query was read whole */
+	PX_ITEM_REFUSED,    /* index, verdict, code: mailbox `index` couldn't be read; the others could */
+	PX_ITEM_SUBSCRIBED, /* id: the new subscription */
+	PX_ITEM_CHANGED,    /* id: something changed in that subscription's calendar */
+	PX_ITEM_ALIVE,      /* a stream's heartbeat (any whole envelope) */
+	PX_ITEM_CLOSED,     /* the server ends the stream as agreed */
+	PX_ITEM_GONE        /* id: the server doesn't know this subscription of the stream */
+};
+
+/* All borrowed for the call. */
+struct px_item {
+	enum px_item_kind kind;
+	size_t index;
+	const struct px_interval *interval;
+	size_t n;
+	const char *id;
+	enum px_verdict verdict;
+	const char *code; /* the server's own word, e.g. "ErrorNoFreeBusyAccess" */
+};
+typedef void px_item_h(void *arg, const struct px_item *item);
+
+#define PX_CODE_MAX 64
+#define PX_DETAIL_MAX 200
+
+struct px_reply {
+	enum px_verdict verdict;
+	int64_t backoff_ms;         /* the server's wish; 0: none */
+	char code[PX_CODE_MAX];     /* "ErrorServerBusy", "HTTP 503", "connect": one word or two, safe to log */
+	char detail[PX_DETAIL_MAX]; /* what else is known, printable ASCII/UTF-8 without control characters; "" if nothing */
+};
+
+struct px_parse; /* one answer being read */
+
+struct px_backend {
+	const char *name;    /* "ews" */
+	const char *method;  /* "POST" */
+	const char *type;    /* Content-Type of what we send */
+	size_t read_max;     /* mailboxes in one PX_ASK_READ */
+	size_t stream_max;   /* ids in one PX_ASK_STREAM */
+	size_t id_max;       /* bytes of the longest subscription id that is accepted */
+	int64_t heartbeat_ms; /* the server's, on a stream */
+
+	/* Appends the body to out. out->failed when it doesn't fit. */
+	void (*write)(struct px_buf *out, const struct px_query *q);
+
+	/*
+	 * Begins reading the answer to an `ask` about n names. `said(arg, item)` is called from within feed(), in the
+	 * order of the answer, and must not free the parse. NULL when out of memory. The owner frees it.
+	 */
+	struct px_parse *(*parse_new)(enum px_ask ask, size_t n, px_item_h *said, void *arg);
+
+	/* Takes the next bytes, however they were cut. After a violation the rest is ignored and done() tells. */
+	void (*feed)(struct px_parse *p, const char *bytes, size_t n);
+
+	/*
+	 * The answer ended like this. Fills *out: OK only if HTTP, envelope and every part that must be there were right;
+	 * items of an answer that isn't OK must not be believed (stage, then commit), except a stream's, which count at once.
+	 * May be called once, also without any feed().
+	 */
+	void (*done)(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out);
+
+	void (*parse_free)(struct px_parse *p); /* NULL is fine */
+};
+
+#endif
