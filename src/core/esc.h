@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * esc.h - the presence server (RFC 3903: event state compositor) as one peer of all publications: how many may be in flight, how fast, and whether it works.
+ *
+ *         3 FAILED in a row, or one FAILED while nothing is known to work     ALIVE
+ *     UP -----------------------------------------------------------> DOWN ---------> UP (everybody waiting goes on)
+ *     DOWN: one probe PUBLISH every 2 s, by any user that waits, alternating between the servers if there are several.
+ *     PAUSE: nothing for retry_after (1 s if none was said, at most 60 s), then as DOWN.
+ *
+ * The window follows the server's response time: it grows by one per answer while answers are quick, is halved (at least 4) when they become slow
+ * against the best that was seen, or on FAILED and PAUSE, at most once per round trip. publish_rate is a ceiling on top.
+ */
+#ifndef PX_ESC_H
+#define PX_ESC_H
+
+#include "core/publication.h"
+#include "core/time.h"
+
+struct px_esc {
+	unsigned servers, current; /* index of the presence_server in use */
+	bool down;
+	bool probing;            /* the one probe is in flight */
+	struct px_mono probe_at; /* DOWN: when the next may go */
+	unsigned failed_in_a_row;
+	unsigned in_flight;
+	unsigned window, window_max;
+	int64_t rtt_best_ms, rtt_ms; /* ×16 for precision; 0: none yet */
+	struct px_mono shrunk_at;
+	unsigned rate;           /* per s; 0: no ceiling */
+	int64_t tokens_ms;       /* rate: credit, in ms × rate */
+	struct px_mono tokens_at;
+	uint64_t sent, answered, failed;
+	/* The check of every ETag after a lost memory. */
+	bool check_running;
+};
+
+void px_esc_init(struct px_esc *e, unsigned servers, unsigned window_max, unsigned rate, struct px_now now);
+
+/* May one more PUBLISH leave now? While DOWN: true once per probe interval. */
+bool px_esc_may_send(struct px_esc *e, struct px_now now);
+void px_esc_sent(struct px_esc *e, struct px_now now);
+/*
+ * One PUBLISH ended after took_ms. Returns true when the server has come back: from DOWN to UP (all ETags need a check, P7, since it may have lost its memory).
+ */
+bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s, int64_t took_ms, struct px_now now);
+/* The next moment may_send() can change by itself (probe interval, rate). Not set: only an answer can change it. */
+struct px_mono px_esc_due(const struct px_esc *e, struct px_now now);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pool.h - the gateways (CAS): who gets which, and which of them is healthy.
+ *
+ * Assignment: a user's first gateway comes round robin over the healthy ones and stays until the user's subscription fails;
+ * then the healthy gateway with the fewest users gets the user, ties round robin. A healed gateway takes nobody back.
+ *
+ * Health of one gateway:
+ *
+ *          SERVER                    probe due             probe answered (anything but SERVER or DENIED)
+ *      UP ------------------> DOWN -----------> probing -------------------------------------> UP
+ *                               ^------------------+ probe failed: 2, 4 ... 30 s later
+ *      UP --login refused, and another gateway accepts it--> REFUSED (probed every 5 min) --accepted--> UP
+ *
+ * Login of the whole pool (one account; it must not be locked by us):
+ *
+ *      OPEN --DENIED by A--> RETRYING (one probe at A) --accepted--> OPEN
+ *                               | DENIED again
+ *                               v
+ *                            ASKING (one probe at another healthy gateway) --accepted--> OPEN, A is REFUSED
+ *                               | DENIED, or there is no other
+ *                               v
+ *                            HELD --5 min--> one probe --accepted--> OPEN
+ *      While not OPEN nothing but that one probe is sent to any gateway. A probe at the other gateway that ends in SERVER asks the next one.
+ *      A gateway that is DENIED because impersonation is refused there goes the same way: the probe is impersonated.
+ *
+ * Throttling (BUSY): the gateway pauses for max(what the server wishes, 1 s doubled per refusal in a row, at most 60 s) with jitter, and
+ * its limit of requests in flight is halved (at least 1); each 30 s without BUSY gives one back, up to `concurrency`. Nobody moves.
+ *
+ * The pool coming back from being wholly down: the first successful probe makes all the others due at once, and for 2 s after it
+ * px_pool_settling() is true, so that the users don't all go to the first one back.
+ */
+#ifndef PX_POOL_H
+#define PX_POOL_H
+
+#include "core/backend.h"
+#include "core/time.h"
+
+#define PX_GATEWAY_NAME_MAX 63
+#define PX_NO_GATEWAY (-1)
+
+enum px_health { PX_GW_UP, PX_GW_DOWN, PX_GW_REFUSED };
+enum px_login { PX_LOGIN_OPEN, PX_LOGIN_RETRYING, PX_LOGIN_ASKING, PX_LOGIN_HELD };
+
+struct px_gateway {
+	char name[PX_GATEWAY_NAME_MAX + 1];
+	enum px_health health;
+	bool probing;              /* its one probe is in flight */
+	struct px_mono probe_at;   /* next probe; set whenever health isn't UP and no probe is in flight */
+	unsigned failures;         /* probes in a row that failed */
+	unsigned limit, concurrency; /* requests in flight now allowed / at most */
+	unsigned in_flight;        /* requests, streams not counted */
+	struct px_mono paused_until; /* throttled */
+	unsigned busy_in_a_row;
+	struct px_mono limit_grows_at;
+	uint32_t users;            /* assigned */
+	uint64_t requests, errors; /* since the start; streams count as requests */
+	char last_error[PX_CODE_MAX + PX_DETAIL_MAX]; /* "" if never */
+	struct px_wall last_error_at;
+};
+
+struct px_pool {
+	struct px_gateway *gateway; /* owned */
+	unsigned n;
+	unsigned next_first, next_again; /* round robins */
+	enum px_login login;
+	int accused;              /* the gateway that said DENIED first; PX_NO_GATEWAY */
+	unsigned asked;           /* gateways that were asked since */
+	struct px_mono held_until; /* HELD: when the next probe is due */
+	struct px_mono settled_at; /* set for 2 s after the first return from wholly down */
+	uint32_t seed;            /* jitter */
+};
+
+/* What a verdict changed, for the engine to act on. */
+enum px_pool_change {
+	PX_POOL_SAME,
+	PX_POOL_GATEWAY_DOWN, /* its users must move */
+	PX_POOL_GATEWAY_UP,   /* users without a healthy gateway may come */
+	PX_POOL_HELD,         /* nobody moves, nothing is sent */
+	PX_POOL_OPEN          /* sending may go on; `accused` gateway may have become REFUSED: then its users must move */
+};
+
+int px_pool_init(struct px_pool *p, unsigned n, uint32_t seed); /* 0 or -ENOMEM; the caller then fills name and concurrency (limit is set by it) */
+void px_pool_free(struct px_pool *p);
+void px_pool_gateway(struct px_pool *p, unsigned i, const char *name, unsigned concurrency);
+
+/* Chooses, and counts the user there. PX_NO_GATEWAY: none is healthy. */
+int px_pool_assign_first(struct px_pool *p);
+/* The user leaves `from` (PX_NO_GATEWAY: none) for the healthy gateway with the fewest users; it may be the same one.
+ * PX_NO_GATEWAY: none is healthy, and the user stays counted at `from`. */
+int px_pool_assign_again(struct px_pool *p, int from);
+void px_pool_leave(struct px_pool *p, int gateway); /* the user is no more; PX_NO_GATEWAY is fine */
+
+/* May a request (not a probe) start there now? False: not UP, login not OPEN, paused, or the limit of requests in flight reached. */
+bool px_pool_may_send(const struct px_pool *p, int gateway, struct px_now now);
+/* May a stream be opened: as above without the limit. */
+bool px_pool_may_stream(const struct px_pool *p, int gateway, struct px_now now);
+bool px_pool_settling(const struct px_pool *p, struct px_now now);
+bool px_pool_any_up(const struct px_pool *p);
+
+/* A request or stream was started / has ended. `stream`: doesn't count against the limit. */
+void px_pool_started(struct px_pool *p, int gateway, bool stream);
+/*
+ * Every answer of a request that isn't a probe goes through here. `stream`: as given to started. r->verdict LOST, USER, TRANSIENT say nothing about the
+ * gateway beyond being an error for the counters (USER and LOST aren't counted as gateway errors).
+ */
+enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream, const struct px_reply *r, struct px_now now);
+
+/*
+ * The gateway whose probe is due now, or PX_NO_GATEWAY. The caller must send exactly one probe there, and report it with probed(). Call until it says none.
+ */
+int px_pool_probe(struct px_pool *p, struct px_now now);
+enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct px_reply *r, struct px_now now);
+/* The probe couldn't be sent (nobody to ask about): try again in a second. */
+void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now);
+
+/* When the pool next wants something: a probe, the end of a pause or of settling. Not set: never. */
+struct px_mono px_pool_due(const struct px_pool *p, struct px_now now);
+
+const char *px_health_name(enum px_health h); /* "up", "down", "refused" */
+const char *px_login_name(enum px_login l);   /* "open", "retrying", "asking", "held" */
+
+#endif
