@@ -21,6 +21,7 @@
 #include "core/esc.h"
 #include "core/pool.h"
 #include "core/publication.h"
+#include "core/watch.h"
 #include "px_key.h"
 
 /* Everything is copied or outlives the engine (backend); times in ms unless they say s. */
@@ -105,6 +106,8 @@ int px_engine_user_restore(struct px_engine *e, const char *key, int gateway, co
 void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n, struct px_now now);
 void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_answer *a, struct px_now now);
 void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_answer *a, struct px_now now);
+/* A connection to the presence server was lost while nothing was in flight: it may have restarted with empty memory (P7). */
+void px_engine_sip_lost(struct px_engine *e, struct px_now now);
 void px_engine_tick(struct px_engine *e, struct px_now now); /* deadlines that have passed; also after a jump of the wall clock */
 void px_engine_pump(struct px_engine *e, struct px_now now);
 
@@ -115,19 +118,6 @@ struct px_action *px_engine_actions(struct px_engine *e, size_t *n);
 void px_engine_actions_clear(struct px_engine *e);
 
 /* ---- what can be seen from outside ---- */
-
-enum px_watch_state {
-	PX_WATCH_OFF,         /* not wanted */
-	PX_WATCH_HOMELESS,    /* no healthy gateway */
-	PX_WATCH_WAITING,     /* for its turn to subscribe */
-	PX_WATCH_SUBSCRIBING,
-	PX_WATCH_GATHERING,   /* subscribed, its stream isn't running */
-	PX_WATCH_FOLLOWED,    /* in a running stream */
-	PX_WATCH_BACKOFF,     /* a passing trouble */
-	PX_WATCH_PARKED,      /* this user's own trouble: tried hourly */
-	PX_WATCH_SWEPT        /* no subscription by setting */
-};
-const char *px_watch_state_name(enum px_watch_state s);
 
 /* A view of one user, borrowed until the next call that changes the engine. */
 struct px_user_view {
@@ -152,7 +142,7 @@ uint32_t px_engine_users_end(const struct px_engine *e); /* ids are below it */
 
 struct px_engine_counts {
 	uint32_t users, on;
-	uint32_t watch[9];          /* by enum px_watch_state */
+	uint32_t watch[PX_WATCH_STATES]; /* by enum px_watch_state */
 	uint32_t published, confirmed; /* a document stands; ... and is the newest */
 	uint32_t streams;
 	uint64_t reads, events, publishes, subscribes;
