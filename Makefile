@@ -17,7 +17,7 @@ SIMPC    := libmicrohttpd jansson libxml-2.0 libssl libcrypto
 TESTPC   := cmocka libmicrohttpd jansson
 flags     = $(shell pkg-config --cflags $(1) 2>/dev/null)
 libs      = $(shell pkg-config --libs $(1) 2>/dev/null)
-CFLAGS_ALL = $(STD) $(WARN) $(INC) $(call flags,$(PC) $(SIMPC) $(TESTPC))
+CFLAGS_ALL = $(STD) $(WARN) $(INC) $(patsubst -I%,-isystem %,$(call flags,$(PC) $(SIMPC) $(TESTPC)))
 
 ROOMS    := $(wildcard src/core/*.c) $(wildcard src/backend/*.c) $(wildcard src/io/*.c)
 SIM      := $(filter-out tests/exchange/test_%.c tests/exchange/main.c,$(wildcard tests/exchange/*.c))
