@@ -30,11 +30,20 @@ static unsigned reopen_soon(struct px_stream *s, unsigned todo, struct px_now no
 	return enter(s, PX_STREAM_WAITING, px_after(now, ms), todo);
 }
 
-static unsigned fail(struct px_stream *s, struct px_now now)
+static unsigned fail(struct px_stream *s, unsigned todo, struct px_now now)
 {
 	if (++s->failures >= PX_STREAM_TRIES)
-		return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_LOSE);
-	return reopen_soon(s, 0, now);
+		return enter(s, PX_STREAM_WAITING, px_after(now, 1000), todo | PX_S_LOSE);
+	return reopen_soon(s, todo, now);
+}
+
+/* Did it end before it was worth opening? If not, earlier failures are forgotten. */
+static bool brief(struct px_stream *s, struct px_now now)
+{
+	if (now.mono.ms - s->since.ms < PX_STREAM_BRIEF_MS)
+		return true;
+	s->failures = 0;
+	return false;
 }
 
 unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned members, int64_t heartbeat_ms, struct px_now now)
@@ -50,13 +59,14 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 	case PX_STREAM_OPENING:
 		switch (ev) {
 		case PX_S_ALIVE:
-			s->failures = s->refusals = 0;
+			s->refusals = 0;
 			s->silent = false;
+			s->since = now.mono;
 			return enter(s, PX_STREAM_RUNNING, two_heartbeats, PX_S_FOLLOW);
 		case PX_S_DUE:
 			return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_CANCEL | PX_S_SILENT);
 		case PX_S_CUT:
-			return fail(s, now);
+			return fail(s, 0, now);
 		case PX_S_CLOSED: /* without a first envelope: bad ids were dropped, the rest goes on */
 			return reopen_soon(s, 0, now);
 		case PX_S_BLOCKED:
@@ -81,11 +91,15 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 			s->silent = true;
 			return opening(s, PX_S_CANCEL | PX_S_UNFOLLOW, now);
 		case PX_S_CLOSED:
+			if (brief(s, now))
+				return fail(s, PX_S_UNFOLLOW, now);
 			if (members < PX_STREAM_SMALL)
 				return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_UNFOLLOW | PX_S_REGATHER);
 			return opening(s, PX_S_UNFOLLOW, now);
 		case PX_S_CUT:
 		case PX_S_REFUSED:
+			if (brief(s, now))
+				return fail(s, PX_S_UNFOLLOW, now);
 			/* at once: whether the gateway can still be reached must be known at once (P3) */
 			return opening(s, PX_S_UNFOLLOW, now);
 		case PX_S_BLOCKED:

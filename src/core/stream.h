@@ -50,6 +50,7 @@ struct px_stream {
 	bool silent;        /* it was reopened because of silence */
 	uint32_t seed;
 	struct px_mono due; /* always set */
+	struct px_mono since; /* RUNNING: since when */
 };
 
 /* ms */
@@ -57,6 +58,7 @@ struct px_stream {
 #define PX_STREAM_OPEN_MS 30000        /* from the request to the first envelope */
 #define PX_STREAM_SILENT_OPEN_MS 10000 /* the same after silence (P3: 90 + 10 s) */
 #define PX_STREAM_TRIES 3
+#define PX_STREAM_BRIEF_MS 5000 /* a stream that ends sooner counts as an opening that failed: no circling */
 #define PX_STREAM_SMALL 100 /* members; fewer merge when their stream closes */
 
 /* A young stream that gathers. */
