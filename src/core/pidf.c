@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/pidf.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/wall.h"
+#include "px_key.h"
+
+#define URI_MAX (sizeof "sip:" + 3 * PX_AOR_MAX)
+
+static void id(const char *prefix, const char *key, char out[PX_PIDF_ID])
+{
+	snprintf(out, PX_PIDF_ID, "%s-%016" PRIx64, prefix, px_key_hash(key, strlen(key)));
+}
+
+void px_pidf_tuple_id(const char *key, char out[PX_PIDF_ID])
+{
+	id("cal", key, out);
+}
+
+void px_pidf_person_id(const char *key, char out[PX_PIDF_ID])
+{
+	id("calp", key, out);
+}
+
+static void when(struct px_buf *out, const char *attribute, struct px_wall w)
+{
+	char text[PX_WALL_TEXT];
+
+	if (w.ms != 0)
+		px_buf_printf(out, " %s=\"%s\"", attribute, px_wall_text(w, text));
+}
+
+void px_pidf_write(struct px_buf *out, const struct px_pidf *doc)
+{
+	const char *activity = NULL, *note = NULL;
+	char uri[URI_MAX], tuple[PX_PIDF_ID], person[PX_PIDF_ID], now[PX_WALL_TEXT];
+
+	switch (doc->presence) {
+	case PX_AVAILABLE:
+		note = "Available";
+		break;
+	case PX_PRESENCE_BUSY:
+		note = "Busy";
+		activity = "busy";
+		break;
+	case PX_AWAY:
+		note = "Away";
+		activity = "away";
+		break;
+	case PX_UNKNOWN:
+	case PX_KEEP:
+		break;
+	}
+	assert(note); /* what isn't known isn't published */
+	if (px_key_uri(doc->key, uri, sizeof uri)) {
+		out->failed = true;
+		return;
+	}
+	px_pidf_tuple_id(doc->key, tuple);
+	px_pidf_person_id(doc->key, person);
+	px_wall_text(doc->now, now);
+
+	px_buf_str(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+	                "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\""
+	                " xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\""
+	                " xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"");
+	px_buf_xml(out, uri, strlen(uri));
+	px_buf_printf(out,
+	              "\">\n"
+	              "<tuple id=\"%s\">\n"
+	              "<status><basic>open</basic></status>\n"
+	              "<contact>",
+	              tuple);
+	px_buf_xml(out, uri, strlen(uri));
+	px_buf_printf(out,
+	              "</contact>\n"
+	              "<note xml:lang=\"en\">%s</note>\n"
+	              "<timestamp>%s</timestamp>\n"
+	              "</tuple>\n"
+	              "<dm:person id=\"%s\">\n",
+	              note, now, person);
+	/* No activity at all means available: an empty or unknown one makes watchers show busy. */
+	if (activity) {
+		px_buf_str(out, "<rpid:activities");
+		when(out, "from", doc->since);
+		when(out, "until", doc->until);
+		px_buf_printf(out, "><rpid:%s/></rpid:activities>\n", activity);
+	}
+	px_buf_printf(out,
+	              "<dm:note xml:lang=\"en\">%s</dm:note>\n"
+	              "<dm:timestamp>%s</dm:timestamp>\n"
+	              "</dm:person>\n"
+	              "</presence>\n",
+	              note, now);
+}
