@@ -67,7 +67,7 @@ static enum px_status winner(const unsigned open[PX_STATUSES])
 
 static int64_t seconds(struct px_wall w)
 {
-	return w.ms >= 0 ? w.ms / 1000 : -((-w.ms + 999) / 1000);
+	return w.ms / 1000 - (w.ms % 1000 < 0);
 }
 
 static int64_t clamp(int64_t s, int64_t low, int64_t high)

@@ -48,6 +48,7 @@ struct px_calendar {
 /*
  * Makes *out from n intervals in any order, cut to [from, until); empty or reversed intervals are dropped. Fractions of a second round
  * down. The intervals are borrowed. *out must be zeroed or freed before. 0, -ENOMEM, or -E2BIG for n > PX_INTERVALS_MAX.
+ * The window is cut to 1970 to 2106 and to 17 years; an empty one makes a calendar that was never read.
  */
 int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size_t n, struct px_wall from,
                      struct px_wall until);
@@ -62,7 +63,7 @@ struct px_availability {
 
 /*
  * What the calendar says now. Spans that map to the same presence count as one. Where the map says PX_KEEP the result is `last` (or
- * UNKNOWN when that is).
+ * UNKNOWN when that is); before and after, such a span goes on with what was before it. Outside the window since and until are 0.
  */
 struct px_availability px_availability_at(const struct px_calendar *c, const struct px_map *map, enum px_presence last,
                                           struct px_wall now);

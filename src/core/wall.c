@@ -141,13 +141,13 @@ int px_wall_parse(const char *s, size_t n, struct px_wall *out)
 
 const char *px_wall_text(struct px_wall w, char out[PX_WALL_TEXT])
 {
-	const int64_t day_no = w.ms >= 0 ? w.ms / DAY_MS : -((-(w.ms + 1)) / DAY_MS) - 1;
-	const int s = (int)((w.ms - day_no * DAY_MS) / 1000);
+	const int64_t in_day = (w.ms % DAY_MS + DAY_MS) % DAY_MS; /* C rounds to 0, we down */
+	const int s = (int)(in_day / 1000);
 	char text[2 * PX_WALL_TEXT];
 	int64_t year;
 	int month, day;
 
-	date(day_no, &year, &month, &day);
+	date(w.ms / DAY_MS - (w.ms % DAY_MS < 0), &year, &month, &day);
 	snprintf(text, sizeof text, "%04lld-%02d-%02dT%02d:%02d:%02dZ", (long long)year, month, day,
 	         s / 3600, s / 60 % 60, s % 60);
 	memcpy(out, text, PX_WALL_TEXT); /* the farthest int64 takes 27 bytes */
