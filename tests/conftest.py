@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every loopback test can ask for. See tests/README.md."""
+
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness import Kamailio, Publisher
+
+LIMIT_S = 60
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", f"limit(seconds): may take longer than {LIMIT_S} s")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """A test that hangs fails by itself, and its fixtures are torn down."""
+    marker = item.get_closest_marker("limit")
+    seconds = marker.args[0] if marker else LIMIT_S
+
+    def late(*_):
+        pytest.fail(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def folder(request):
+    """An empty folder with a short name; kept, and named, when the test failed."""
+    path = Path(tempfile.mkdtemp(prefix="px-"))
+    failed = request.session.testsfailed
+    yield path
+    if request.session.testsfailed == failed:
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        print(f"what was left behind is in {path}")
+
+
+@pytest.fixture(scope="module")
+def kamailio():
+    """A presence server shared by the tests of a file: use AoRs that no other test uses."""
+    with tempfile.TemporaryDirectory(prefix="px-kam-") as path:
+        with Kamailio(path, clean_s=1) as server:
+            yield server
+
+
+@pytest.fixture
+def publisher(kamailio):
+    one = Publisher(kamailio.port)
+    yield one
+    one.close()

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the loopback tests start, talk to and look at. See tests/README.md."""
+
+from .exchange import ExchangeSim
+from .kamailio import Kamailio
+from .process import BUILD, Process, free_port, wait_until
+from .sip import Notifier, Publisher, pidf
+from .watch import Watch
+from .worker import Worker
