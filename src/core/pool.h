@@ -22,10 +22,15 @@
  *                               v
  *                            HELD --5 min--> one probe --accepted--> OPEN
  *      While not OPEN nothing but that one probe is sent to any gateway. A probe at the other gateway that ends in SERVER asks the next one.
+ *      BUSY and TRANSIENT say nothing of the login: the next one is asked, and when none is left, again 10 s later (HELD: SERVER too, 30 s later,
+ *      at the gateways in turn, so that there is one DENIED per 5 min). RETRYING that ends in one of the three goes on ASKING, or to OPEN if then
+ *      none is UP: the health probes find out. A gateway that isn't UP and DENIES its health probe is REFUSED; but if none is UP the login goes
+ *      RETRYING there, lest each gateway that comes back costs the account a failed login every few seconds.
  *      A gateway that is DENIED because impersonation is refused there goes the same way: the probe is impersonated.
  *
- * Throttling (BUSY): the gateway pauses for max(what the server wishes, 1 s doubled per refusal in a row, at most 60 s) with jitter, and
- * its limit of requests in flight is halved (at least 1); each 30 s without BUSY gives one back, up to `concurrency`. Nobody moves.
+ * Throttling (BUSY): the gateway pauses for max(what the server wishes, at most 5 min; 1 s doubled per refusal in a row, at most 60 s) with jitter, and
+ * its limit of requests in flight is halved (at least 1); each 30 s without BUSY gives one back, up to `concurrency`. What was in flight already and
+ * is refused during a pause belongs to the same refusal. Nobody moves.
  *
  * The pool coming back from being wholly down: the first successful probe makes all the others due at once, and for 2 s after it
  * px_pool_settling() is true, so that the users don't all go to the first one back.
@@ -46,7 +51,7 @@ struct px_gateway {
 	char name[PX_GATEWAY_NAME_MAX + 1];
 	enum px_health health;
 	bool probing;              /* its one probe is in flight */
-	struct px_mono probe_at;   /* next probe; set whenever health isn't UP and no probe is in flight */
+	struct px_mono probe_at;   /* next probe; set whenever health isn't UP and no probe is in flight; waits while login isn't OPEN */
 	unsigned failures;         /* probes in a row that failed */
 	unsigned limit, concurrency; /* requests in flight now allowed / at most */
 	unsigned in_flight;        /* requests, streams not counted */
@@ -55,7 +60,7 @@ struct px_gateway {
 	struct px_mono limit_grows_at;
 	uint32_t users;            /* assigned */
 	uint64_t requests, errors; /* since the start; streams count as requests */
-	char last_error[PX_CODE_MAX + PX_DETAIL_MAX]; /* "" if never */
+	char last_error[PX_CODE_MAX + PX_DETAIL_MAX]; /* code, blank, detail; "" if never */
 	struct px_wall last_error_at;
 };
 
@@ -65,19 +70,21 @@ struct px_pool {
 	unsigned next_first, next_again; /* round robins */
 	enum px_login login;
 	int accused;              /* the gateway that said DENIED first; PX_NO_GATEWAY */
-	unsigned asked;           /* gateways that were asked since */
-	struct px_mono held_until; /* HELD: when the next probe is due */
+	bool refused_twice;       /* the accused has said so again */
+	unsigned asked;           /* how far round the ring, from the accused, gateways were asked since */
+	int asking;               /* the gateway where the login's probe is in flight; PX_NO_GATEWAY */
+	struct px_mono held_until; /* not OPEN: when the login's next probe is due */
 	struct px_mono settled_at; /* set for 2 s after the first return from wholly down */
 	uint32_t seed;            /* jitter */
 };
 
-/* What a verdict changed, for the engine to act on. */
+/* What a verdict changed, for the engine to act on. When several did, the first of DOWN, HELD, OPEN, UP; health and login tell all. */
 enum px_pool_change {
 	PX_POOL_SAME,
 	PX_POOL_GATEWAY_DOWN, /* its users must move */
 	PX_POOL_GATEWAY_UP,   /* users without a healthy gateway may come */
-	PX_POOL_HELD,         /* nobody moves, nothing is sent */
-	PX_POOL_OPEN          /* sending may go on; `accused` gateway may have become REFUSED: then its users must move */
+	PX_POOL_HELD,         /* login has become HELD: nobody moves, nothing is sent */
+	PX_POOL_OPEN          /* sending may go on; a gateway may have become REFUSED: then its users must move; or UP */
 };
 
 int px_pool_init(struct px_pool *p, unsigned n, uint32_t seed); /* 0 or -ENOMEM; the caller then fills name and concurrency (limit is set by it) */

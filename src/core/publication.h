@@ -49,7 +49,7 @@ enum px_esc_word {
 	PX_ESC_ALIVE,   /* it answered as a server that works */
 	PX_ESC_FAILED,  /* silence, lost connection, 408: nobody's PUBLISH would do better */
 	PX_ESC_PAUSE,   /* 503: for retry_after */
-	PX_ESC_UNSURE   /* 5xx: may be about this user alone */
+	PX_ESC_UNSURE   /* 5xx, 480 and their like: may be about this user alone; or it never left */
 };
 
 struct px_publication {
@@ -59,6 +59,8 @@ struct px_publication {
 	bool newer;       /* the wanted document differs from the one that was last confirmed or is in flight */
 	bool unsure;      /* a PUBLISH with this ETag (or an initial one) was sent and its fate isn't known */
 	bool check;       /* its ETag should be verified by a refresh (the server may have lost its memory) */
+	bool gave_up;     /* BACKOFF: because of 403 and its like; nothing hastens it */
+	uint8_t cycle;    /* grants so far; with the seed it spreads the refreshes */
 	uint8_t failures; /* in a row */
 	uint8_t minis;    /* 423 in a row */
 	uint32_t expires; /* s, granted; 0: none */
@@ -70,7 +72,7 @@ struct px_publication {
 
 /* What the caller must do after a call. */
 enum {
-	PX_PUB_QUEUE = 1 << 0,  /* it entered WAITING: give it a turn when the window allows */
+	PX_PUB_QUEUE = 1 << 0,  /* it is WAITING: give it a turn when the window allows; if it waits already, it may have become urgent */
 	PX_PUB_URGENT = 1 << 1, /* with QUEUE: before checks and refreshes (a watcher would see the difference) */
 	PX_PUB_LOST = 1 << 2,   /* an ETag that was sure is unknown to the server: has it lost its memory? (412) */
 	PX_PUB_GAVE_UP = 1 << 3 /* 403, 404, 405, 489, 501, 6xx ...: long retry; worth a line in the log */

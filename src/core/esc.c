@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/esc.h"
+
+#include <string.h>
+
+#define WINDOW_START 32
+#define WINDOW_MIN 4
+#define SLACK_MS 50   /* of a batch that queues behind itself */
+#define HALF_MS 30000 /* the best round trip is forgotten after one to two of these */
+#define PROBE_MS 2000
+#define PAUSE_MIN_S 1
+#define PAUSE_MAX_S 60
+#define FAILED_MAX 3    /* in a row */
+#define UNSURE_MAX 10   /* in a row ... */
+#define UNSURE_MS 10000 /* ... within so long */
+#define SCALE 16        /* of round trips */
+#define TOKEN 1000      /* one PUBLISH, in ms × rate */
+
+static const struct px_mono never = {0};
+
+void px_esc_init(struct px_esc *e, unsigned servers, unsigned window_max, unsigned rate,
+                 struct px_now now)
+{
+	memset(e, 0, sizeof *e);
+	e->servers = servers < 1 ? 1 : servers > PX_ESC_SERVERS_MAX ? PX_ESC_SERVERS_MAX : servers;
+	e->window_max = window_max < 1 ? 1 : window_max;
+	e->window = e->window_max < WINDOW_START ? e->window_max : WINDOW_START;
+	e->rate = rate;
+	e->tokens_ms = TOKEN;
+	e->tokens_at = now.mono;
+	e->since = now.mono;
+}
+
+/* What has gathered by now: never more than 20 ms' worth, so that the ceiling holds in every
+ * second. */
+static int64_t tokens(const struct px_esc *e, struct px_now now)
+{
+	int64_t most = (int64_t)e->rate * 20 > TOKEN ? (int64_t)e->rate * 20 : TOKEN;
+	int64_t passed = now.mono.ms - e->tokens_at.ms;
+	int64_t have = e->tokens_ms + (passed < 1000 ? passed : 1000) * e->rate;
+
+	return have < most ? have : most;
+}
+
+bool px_esc_may_send(struct px_esc *e, struct px_now now)
+{
+	if (e->down)
+		return !e->probing && px_due(e->probe_at, now);
+	return e->in_flight < e->window && (e->rate == 0 || tokens(e, now) >= TOKEN);
+}
+
+void px_esc_sent(struct px_esc *e, struct px_now now)
+{
+	e->sent++;
+	e->in_flight++;
+	if (e->rate) {
+		e->tokens_ms = tokens(e, now) - TOKEN;
+		e->tokens_at = now.mono;
+	}
+	if (e->down) {
+		e->probing = true;
+		e->probe_at = px_after(now, PROBE_MS);
+	}
+}
+
+/* The next server in turn that doesn't wish to be left alone; if all do, the one for the shortest
+ * time. */
+static void next_server(struct px_esc *e, struct px_now now)
+{
+	unsigned best = (e->current + 1) % e->servers;
+
+	for (unsigned i = 1; i <= e->servers && e->paused_until[best].ms > now.mono.ms; i++) {
+		unsigned s = (e->current + i) % e->servers;
+
+		if (e->paused_until[s].ms < e->paused_until[best].ms)
+			best = s;
+	}
+	if (best != e->current)
+		e->since = now.mono;
+	e->current = best;
+}
+
+static void probe_at(struct px_esc *e, struct px_mono at)
+{
+	struct px_mono paused = e->paused_until[e->current];
+
+	e->probing = false;
+	e->probe_at = at.ms > paused.ms ? at : paused;
+}
+
+static unsigned at_least(unsigned n, unsigned least)
+{
+	return n > least ? n : least;
+}
+
+static void set_window(struct px_esc *e, unsigned n)
+{
+	e->window = n < e->window_max ? n : e->window_max;
+}
+
+static void shrink(struct px_esc *e, struct px_now now)
+{
+	set_window(e, at_least(e->window / 2, WINDOW_MIN));
+	e->shrunk_at = now.mono;
+}
+
+static void go_down(struct px_esc *e, struct px_now now)
+{
+	unsigned was = e->current;
+
+	e->down = true;
+	e->works = false;
+	e->since = now.mono;
+	e->failed_in_a_row = e->unsure_in_a_row = 0;
+	next_server(e, now);
+	/* another server needn't wait for this one's failure */
+	probe_at(e, e->current == was ? px_after(now, PROBE_MS) : now.mono);
+}
+
+static void go_up(struct px_esc *e)
+{
+	e->down = e->probing = false;
+	e->probe_at = never;
+	if (e->window > WINDOW_START)
+		e->window = WINDOW_START;
+	e->rtt_ms = e->rtt_best_ms = e->rtt_half_ms[0] = e->rtt_half_ms[1] = 0;
+}
+
+static void measure(struct px_esc *e, int64_t took_ms, struct px_now now)
+{
+	int64_t rtt = took_ms > 0 ? took_ms * SCALE : 1;
+
+	e->rtt_ms = e->rtt_ms ? e->rtt_ms + (rtt - e->rtt_ms) / 8 : rtt;
+	if (e->rtt_ms < 1)
+		e->rtt_ms = 1;
+	if (e->rtt_half_at.ms <= now.mono.ms) {
+		e->rtt_half_ms[0] = e->rtt_half_ms[1];
+		e->rtt_half_ms[1] = 0;
+		e->rtt_half_at = px_after(now, HALF_MS);
+	}
+	if (!e->rtt_half_ms[1] || rtt < e->rtt_half_ms[1])
+		e->rtt_half_ms[1] = rtt;
+	e->rtt_best_ms = e->rtt_half_ms[1];
+	if (e->rtt_half_ms[0] && e->rtt_half_ms[0] < e->rtt_best_ms)
+		e->rtt_best_ms = e->rtt_half_ms[0];
+}
+
+/*
+ * Delay that grows is a queue at the server: between half the slack and the whole of it the window
+ * is left alone, so it settles there. Only an answer to what was sent since the last halving can
+ * halve it again.
+ */
+static void follow(struct px_esc *e, unsigned was_in_flight, struct px_mono sent, struct px_now now)
+{
+	int64_t slack = e->rtt_best_ms > SLACK_MS * SCALE ? e->rtt_best_ms : SLACK_MS * SCALE;
+	int64_t over = e->rtt_ms - e->rtt_best_ms;
+
+	if (over > slack) {
+		if (sent.ms > e->shrunk_at.ms)
+			shrink(e, now);
+	} else if (over <= slack / 2 && was_in_flight * 2 >= e->window) {
+		set_window(e, e->window + 1); /* a window that isn't used tells nothing */
+	}
+}
+
+/* FAILED, PAUSE or UNSURE: is it DOWN now? */
+static bool fails(struct px_esc *e, enum px_esc_word word, struct px_now now)
+{
+	if (word == PX_ESC_PAUSE)
+		return true;
+	if (word == PX_ESC_FAILED)
+		return ++e->failed_in_a_row >= FAILED_MAX || !e->works;
+	if (e->unsure_in_a_row == 0 || now.mono.ms - e->unsure_at.ms > UNSURE_MS) {
+		e->unsure_in_a_row = 0;
+		e->unsure_at = now.mono;
+	}
+	return ++e->unsure_in_a_row >= UNSURE_MAX;
+}
+
+bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s, int64_t took_ms,
+                  struct px_now now)
+{
+	struct px_mono sent = {now.mono.ms - took_ms};
+	unsigned was_in_flight = e->in_flight;
+	/* sent to a server, or in a time, that we have done with: a failure was to be expected,
+	 * success may be another server's */
+	bool old = sent.ms < e->since.ms && (word != PX_ESC_ALIVE || e->servers > 1);
+
+	if (e->in_flight)
+		e->in_flight--;
+	if (word == PX_ESC_ALIVE)
+		e->answered++;
+	else
+		e->failed++;
+	if (old) {
+		if (e->in_flight == 0)
+			e->probing = false; /* so it was the probe after all */
+		return false;
+	}
+
+	if (word == PX_ESC_ALIVE) {
+		bool back = e->down;
+
+		if (back)
+			go_up(e);
+		e->works = true;
+		e->failed_in_a_row = e->unsure_in_a_row = 0;
+		measure(e, took_ms, now);
+		follow(e, was_in_flight, sent, now);
+		return back;
+	}
+
+	if (word == PX_ESC_PAUSE) {
+		int64_t s = retry_after_s < PAUSE_MIN_S   ? PAUSE_MIN_S
+		            : retry_after_s > PAUSE_MAX_S ? PAUSE_MAX_S
+		                                          : retry_after_s;
+
+		e->paused_until[e->current] = px_after(now, s * 1000);
+	}
+	if (e->down) { /* the probe failed */
+		next_server(e, now);
+		probe_at(e, e->probe_at);
+	} else {
+		if (word != PX_ESC_UNSURE && sent.ms > e->shrunk_at.ms)
+			shrink(e, now);
+		if (fails(e, word, now))
+			go_down(e, now);
+	}
+	return false;
+}
+
+struct px_mono px_esc_due(const struct px_esc *e, struct px_now now)
+{
+	struct px_mono at = never;
+
+	if (e->down)
+		at = e->probing ? never : e->probe_at;
+	else if (e->rate && e->in_flight < e->window && tokens(e, now) < TOKEN)
+		at = px_after(now, (TOKEN - tokens(e, now) + e->rate - 1) / e->rate);
+	return at.ms > now.mono.ms ? at : never;
+}
