@@ -2,16 +2,17 @@
 /*
  * engine.h - the users, the deadline heap, the machines joined.
  *
- * The engine is told what happened and when, and appends what to do to its list of actions. It does no I/O, reads no clock, and never
- * calls back: whoever drives it (src/io through worker.c, or tests/sim.c) carries the actions out after each turn and clears the list.
+ * The engine is told what happened and when, and appends what to do to its list of actions. It does
+ * no I/O, reads no clock, and never calls back: whoever drives it (src/io through worker.c, or
+ * tests/sim.c) carries the actions out after each turn and clears the list.
  *
- *     turn:  px_engine_http_data / http_done / sip_done / notified / user_* / tick ...   (any number)
- *            px_engine_pump(e, now)        starts whatever may start now
- *            px_engine_actions(e, &n)      carry them out, then px_engine_actions_clear(e)
- *            px_engine_due(e, now)         sleep until then at most, then px_engine_tick()
+ *     turn:  px_engine_http_data / http_done / sip_done / notified / user_* / tick ...   (any
+ * number) px_engine_pump(e, now)        starts whatever may start now px_engine_actions(e, &n)
+ * carry them out, then px_engine_actions_clear(e) px_engine_due(e, now)         sleep until then at
+ * most, then px_engine_tick()
  *
- * Every HTTP_START and SIP_START ends in exactly one done(); a HTTP_CANCEL ends in none. Ids carry a generation: an
- * answer that comes too late is ignored.
+ * Every HTTP_START and SIP_START ends in exactly one done(); a HTTP_CANCEL ends in none. Ids carry
+ * a generation: an answer that comes too late is ignored.
  */
 #ifndef PX_ENGINE_H
 #define PX_ENGINE_H
@@ -29,11 +30,11 @@ struct px_engine_config {
 	const struct px_backend *backend;
 	struct px_map map;
 	unsigned gateways;
-	const char *const *gateway_name;        /* gateways of them */
+	const char *const *gateway_name; /* gateways of them */
 	const unsigned *gateway_concurrency;
-	bool subscribe;           /* false: subscription=none, sweeps only */
-	int64_t horizon_s;        /* how far ahead calendars are read */
-	int64_t resync_s;         /* whoever has no stream is read at least this often */
+	bool subscribe;    /* false: subscription=none, sweeps only */
+	int64_t horizon_s; /* how far ahead calendars are read */
+	int64_t resync_s;  /* whoever has no stream is read at least this often */
 	int64_t stale_after_s;
 	bool stale_available;     /* on_stale=available, else withdraw */
 	uint32_t publish_expires; /* s */
@@ -41,13 +42,20 @@ struct px_engine_config {
 	unsigned publish_window;  /* in flight at most */
 	unsigned presence_servers;
 	uint32_t users_max;
-	int log_level;            /* enum px_log_level: what is below isn't even formatted */
-	uint32_t seed;            /* jitter; the same seed gives the same run */
+	int log_level; /* enum px_log_level: what is below isn't even formatted */
+	uint32_t seed; /* jitter; the same seed gives the same run */
 };
 
 enum px_log_level { PX_LOG_ERROR, PX_LOG_WARN, PX_LOG_NOTICE, PX_LOG_INFO, PX_LOG_DEBUG };
 
-enum px_action_kind { PX_DO_HTTP_START, PX_DO_HTTP_CANCEL, PX_DO_SIP_START, PX_DO_BOARD_PUT, PX_DO_BOARD_DROP, PX_DO_LOG };
+enum px_action_kind {
+	PX_DO_HTTP_START,
+	PX_DO_HTTP_CANCEL,
+	PX_DO_SIP_START,
+	PX_DO_BOARD_PUT,
+	PX_DO_BOARD_DROP,
+	PX_DO_LOG
+};
 
 struct px_action {
 	enum px_action_kind kind;
@@ -56,25 +64,28 @@ struct px_action {
 			uint64_t id;
 			int gateway;
 			enum px_ask ask;
-			struct px_buf body;        /* the carrier may take it (set data to NULL), else it is freed by clear */
+			struct px_buf body; /* the carrier may take it (set data to NULL), else it
+			                       is freed by clear */
 			char anchor[PX_MAILBOX_MAX + 1]; /* X-AnchorMailbox; "": none */
-			int64_t timeout_ms;        /* to the end of the answer; 0: none (a stream; the engine has a deadline for it) */
+			int64_t timeout_ms; /* to the end of the answer; 0: none (a stream; the
+			                       engine has a deadline for it) */
 		} http;
 		uint64_t http_cancel;
 		struct {
 			uint64_t id;
-			unsigned server;           /* which presence_server */
+			unsigned server; /* which presence_server */
 			enum px_pub_op op;
 			char key[PX_AOR_MAX + 1];
 			char etag[PX_ETAG_MAX + 1]; /* SIP-If-Match; "": none */
-			uint32_t expires;          /* s; 0: remove */
-			struct px_buf body;        /* as above; empty: none */
-			int64_t timeout_ms;        /* a final answer or PX_SIP_TIMEOUT within it */
+			uint32_t expires;           /* s; 0: remove */
+			struct px_buf body;         /* as above; empty: none */
+			int64_t timeout_ms;         /* a final answer or PX_SIP_TIMEOUT within it */
 		} sip;
-		uint32_t user;                     /* BOARD_PUT: its row has changed (px_engine_user); BOARD_DROP: it is free */
+		uint32_t user; /* BOARD_PUT: its row has changed (px_engine_user); BOARD_DROP: it is
+		                  free */
 		struct {
 			enum px_log_level level;
-			char *text;                /* one line without newline; freed by clear */
+			char *text; /* one line without newline; freed by clear */
 		} log;
 	};
 };
@@ -86,29 +97,40 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 void px_engine_free(struct px_engine *e);
 
 /*
- * A user is there (again). key and mailbox are in their normal form (px_key.h), copied. A changed mailbox starts the calendar
- * anew and keeps the publication; on=false withdraws and stops. Returns the user's id (slot), or -ENOSPC (users_max), -ENOMEM.
+ * A user is there (again). key and mailbox are in their normal form (px_key.h), copied. A changed
+ * mailbox starts the calendar anew and keeps the publication; on=false withdraws and stops. Returns
+ * the user's id (slot), or -ENOSPC (users_max), -ENOMEM.
  */
-int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mailbox, bool on, struct px_now now);
+int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mailbox, bool on,
+                           struct px_now now);
 int64_t px_engine_user_find(const struct px_engine *e, const char *key); /* id, or -ENOENT */
 /* The user goes: unsubscribed, withdrawn, then forgotten (BOARD_DROP). 0 or -ENOENT. */
 int px_engine_user_remove(struct px_engine *e, const char *key, struct px_now now);
-/* Reads the calendar and verifies the publication now; a parked user is tried again. 0 or -ENOENT. */
+/* Reads the calendar and verifies the publication now; a parked user is tried again. 0 or -ENOENT.
+ */
 int px_engine_user_refresh(struct px_engine *e, const char *key, struct px_now now);
 
 /*
- * What an earlier process knew of a user (board, state_file), before the first pump: taken over, not believed. `gateway` by index or
- * PX_NO_GATEWAY, subscription and etag NULL or text; unsure: a PUBLISH was in flight. 0 or -ENOENT.
+ * What an earlier process knew of a user (board, state_file), before the first pump: taken over,
+ * not believed. `gateway` by index or PX_NO_GATEWAY, subscription and etag NULL or text; unsure: a
+ * PUBLISH was in flight. 0 or -ENOENT.
  */
-int px_engine_user_restore(struct px_engine *e, const char *key, int gateway, const char *subscription, const char *etag, bool unsure,
+int px_engine_user_restore(struct px_engine *e, const char *key, int gateway,
+                           const char *subscription, const char *etag, bool unsure,
                            struct px_wall lapses, struct px_now now);
 
-void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n, struct px_now now);
-void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_answer *a, struct px_now now);
-void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_answer *a, struct px_now now);
-/* A connection to the presence server was lost while nothing was in flight: it may have restarted with empty memory (P7). */
+void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n,
+                         struct px_now now);
+void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_answer *a,
+                         struct px_now now);
+void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_answer *a,
+                        struct px_now now);
+/* A connection to the presence server was lost while nothing was in flight: it may have restarted
+ * with empty memory (P7). */
 void px_engine_sip_lost(struct px_engine *e, struct px_now now);
-void px_engine_tick(struct px_engine *e, struct px_now now); /* deadlines that have passed; also after a jump of the wall clock */
+void px_engine_tick(
+    struct px_engine *e,
+    struct px_now now); /* deadlines that have passed; also after a jump of the wall clock */
 void px_engine_pump(struct px_engine *e, struct px_now now);
 
 /* When to call tick at the latest; never "not set", at most a minute ahead. */
@@ -126,12 +148,12 @@ struct px_user_view {
 	const char *key, *mailbox;
 	bool on;
 	enum px_watch_state watch;
-	int gateway; /* PX_NO_GATEWAY: none */
-	const char *subscription; /* NULL: none */
+	int gateway;               /* PX_NO_GATEWAY: none */
+	const char *subscription;  /* NULL: none */
 	enum px_presence presence; /* what is wanted at the presence server; UNKNOWN: nothing */
 	struct px_wall until;
-	struct px_wall read_at;  /* last good reading; 0: never */
-	bool dirty;              /* a reading is due */
+	struct px_wall read_at; /* last good reading; 0: never */
+	bool dirty;             /* a reading is due */
 	const struct px_publication *publication;
 	const struct px_calendar *calendar;
 	const char *trouble; /* the last code that befell this user; "" if none */
@@ -143,7 +165,7 @@ uint32_t px_engine_users_end(const struct px_engine *e); /* ids are below it */
 struct px_engine_counts {
 	uint32_t users, on;
 	uint32_t watch[PX_WATCH_STATES]; /* by enum px_watch_state */
-	uint32_t published, confirmed; /* a document stands; ... and is the newest */
+	uint32_t published, confirmed;   /* a document stands; ... and is the newest */
 	uint32_t streams;
 	uint64_t reads, events, publishes, subscribes;
 };

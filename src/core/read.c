@@ -35,7 +35,8 @@ unsigned px_read_answered(struct px_read *r, enum px_verdict v, unsigned users, 
 	if (r->failures < UINT8_MAX)
 		r->failures++;
 	rest(r, now);
-	/* the first time it may have been the server's bad moment; then somebody in it is to blame */
+	/* the first time it may have been the server's bad moment; then somebody in it is to blame
+	 */
 	return r->failures > 1 || v == PX_V_USER ? PX_R_SPLIT : 0;
 }
 

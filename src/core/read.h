@@ -3,10 +3,11 @@
  * read.h - one batch of calendars being read, as a machine without I/O.
  *
  *   ASKING --OK--> (commit, end)
- *     |  ^-- DUE --- RESTING <-- refused as a whole for a passing reason; more than one user: halved first
+ *     |  ^-- DUE --- RESTING <-- refused as a whole for a passing reason; more than one user:
+ * halved first
  *     +--SERVER, BUSY, DENIED--> (its users are marked again, end): the gateway's matter
- *   What is refused as a whole and isn't the gateway's matter may be the fault of one mailbox in it: the batch is halved until that one is alone, and then it is that user's own
- *   trouble.
+ *   What is refused as a whole and isn't the gateway's matter may be the fault of one mailbox in
+ * it: the batch is halved until that one is alone, and then it is that user's own trouble.
  */
 #ifndef PX_READ_H
 #define PX_READ_H
@@ -21,9 +22,10 @@ enum {
 	PX_R_COMMIT = 1 << 0, /* the answer is whole: take over what was staged */
 	PX_R_MARK = 1 << 1,   /* its users are to be read again, in another batch */
 	PX_R_SPLIT = 1 << 2,  /* half of its users go to a second batch in the same state */
-	PX_R_ALONE = 1 << 3,  /* its one user failed: USER is its own trouble, otherwise back off for it */
-	PX_R_ASK = 1 << 4,    /* send it again; if that may not be sent now, call px_read_blocked() */
-	PX_R_END = 1 << 5     /* the batch is done with */
+	PX_R_ALONE =
+	    1 << 3, /* its one user failed: USER is its own trouble, otherwise back off for it */
+	PX_R_ASK = 1 << 4, /* send it again; if that may not be sent now, call px_read_blocked() */
+	PX_R_END = 1 << 5  /* the batch is done with */
 };
 
 struct px_read {

@@ -2,7 +2,8 @@
 #include "core/stream.h"
 #include "core/watch.h" /* px_backoff */
 
-static unsigned enter(struct px_stream *s, enum px_stream_state to, struct px_mono due, unsigned todo)
+static unsigned enter(struct px_stream *s, enum px_stream_state to, struct px_mono due,
+                      unsigned todo)
 {
 	s->state = (uint8_t)to;
 	s->due = due;
@@ -46,7 +47,8 @@ static bool brief(struct px_stream *s, struct px_now now)
 	return false;
 }
 
-unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned members, int64_t heartbeat_ms, struct px_now now)
+unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned members,
+                        int64_t heartbeat_ms, struct px_now now)
 {
 	const struct px_mono two_heartbeats = px_after(now, 2 * heartbeat_ms);
 
@@ -64,10 +66,12 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 			s->since = now.mono;
 			return enter(s, PX_STREAM_RUNNING, two_heartbeats, PX_S_FOLLOW);
 		case PX_S_DUE:
-			return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_CANCEL | PX_S_SILENT);
+			return enter(s, PX_STREAM_WAITING, px_after(now, 1000),
+			             PX_S_CANCEL | PX_S_SILENT);
 		case PX_S_CUT:
 			return fail(s, 0, now);
-		case PX_S_CLOSED: /* without a first envelope: bad ids were dropped, the rest goes on */
+		case PX_S_CLOSED: /* without a first envelope: bad ids were dropped, the rest goes
+		                     on */
 			return reopen_soon(s, 0, now);
 		case PX_S_BLOCKED:
 			return enter(s, PX_STREAM_WAITING, px_after(now, 500 + s->seed % 500), 0);
@@ -94,18 +98,22 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 			if (brief(s, now))
 				return fail(s, PX_S_UNFOLLOW, now);
 			if (members < PX_STREAM_SMALL)
-				return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_UNFOLLOW | PX_S_REGATHER);
+				return enter(s, PX_STREAM_WAITING, px_after(now, 1000),
+				             PX_S_UNFOLLOW | PX_S_REGATHER);
 			return opening(s, PX_S_UNFOLLOW, now);
 		case PX_S_CUT:
 		case PX_S_REFUSED:
 			if (brief(s, now))
 				return fail(s, PX_S_UNFOLLOW, now);
-			/* at once: whether the gateway can still be reached must be known at once (P3) */
+			/* at once: whether the gateway can still be reached must be known at once
+			 * (P3) */
 			return opening(s, PX_S_UNFOLLOW, now);
 		case PX_S_BLOCKED:
-			return enter(s, PX_STREAM_WAITING, px_after(now, 500 + s->seed % 500), PX_S_UNFOLLOW);
+			return enter(s, PX_STREAM_WAITING, px_after(now, 500 + s->seed % 500),
+			             PX_S_UNFOLLOW);
 		case PX_S_LOST:
-			return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_UNFOLLOW | PX_S_LOSE);
+			return enter(s, PX_STREAM_WAITING, px_after(now, 1000),
+			             PX_S_UNFOLLOW | PX_S_LOSE);
 		default:
 			break;
 		}
@@ -129,6 +137,7 @@ unsigned px_stream_minutes(const struct px_stream *s)
 
 const char *px_stream_state_name(enum px_stream_state s)
 {
-	static const char *const name[PX_STREAM_STATES] = {"gathering", "opening", "running", "waiting"};
+	static const char *const name[PX_STREAM_STATES] = {"gathering", "opening", "running",
+	                                                   "waiting"};
 	return name[s];
 }

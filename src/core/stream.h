@@ -4,52 +4,57 @@
  *
  *              DUE, FULL           ALIVE
  *   GATHERING ----------> OPENING -------> RUNNING
- *                          ^  |               | CLOSED, CUT: at once, on the same gateway with the same ids
- *                          |  |               | DUE (two heartbeats missed): the same, but it must answer within 10 s
- *                          |  +---------------+
- *                      DUE |  CUT, BUSY, TRANSIENT ...
- *                         WAITING
- *   A cut or silent stream is no failed subscription: reopening it decides. No answer then: the gateway is down (SERVER). Refused three times
- *   in a row for passing reasons: its members' subscriptions count as lost.
+ *                          ^  |               | CLOSED, CUT: at once, on the same gateway with the
+ * same ids |  |               | DUE (two heartbeats missed): the same, but it must answer within 10
+ * s |  +---------------+ DUE |  CUT, BUSY, TRANSIENT ... WAITING A cut or silent stream is no
+ * failed subscription: reopening it decides. No answer then: the gateway is down (SERVER). Refused
+ * three times in a row for passing reasons: its members' subscriptions count as lost.
  */
 #ifndef PX_STREAM_H
 #define PX_STREAM_H
 
 #include "core/time.h"
 
-enum px_stream_state { PX_STREAM_GATHERING, PX_STREAM_OPENING, PX_STREAM_RUNNING, PX_STREAM_WAITING, PX_STREAM_STATES };
+enum px_stream_state {
+	PX_STREAM_GATHERING,
+	PX_STREAM_OPENING,
+	PX_STREAM_RUNNING,
+	PX_STREAM_WAITING,
+	PX_STREAM_STATES
+};
 
 enum px_stream_event {
 	PX_S_DUE,
-	PX_S_FULL,      /* no more ids fit */
-	PX_S_ALIVE,     /* an envelope came */
-	PX_S_CLOSED,    /* ended as agreed, or because some ids were bad and are dropped now */
-	PX_S_CUT,       /* ended in the middle, or its opening failed for a passing reason */
-	PX_S_BLOCKED,   /* it may not be opened now: gateway throttled or login in doubt */
-	PX_S_REFUSED,   /* the anchor was refused: another member's turn */
-	PX_S_LOST,      /* refused as a whole */
+	PX_S_FULL,    /* no more ids fit */
+	PX_S_ALIVE,   /* an envelope came */
+	PX_S_CLOSED,  /* ended as agreed, or because some ids were bad and are dropped now */
+	PX_S_CUT,     /* ended in the middle, or its opening failed for a passing reason */
+	PX_S_BLOCKED, /* it may not be opened now: gateway throttled or login in doubt */
+	PX_S_REFUSED, /* the anchor was refused: another member's turn */
+	PX_S_LOST,    /* refused as a whole */
 	PX_S_EVENTS
 };
 
 /* What the caller must do, in this order. */
 enum {
-	PX_S_CANCEL = 1 << 0,     /* drop the request in flight */
-	PX_S_UNFOLLOW = 1 << 1,   /* its members are no longer followed, for the moment */
-	PX_S_SILENT = 1 << 2,     /* the gateway gave no sign of life: report it as SERVER */
-	PX_S_LOSE = 1 << 3,       /* its members' subscriptions are lost; the stream ends */
-	PX_S_REGATHER = 1 << 4,   /* it was small: its members join the young stream of the gateway; the stream ends */
-	PX_S_ANCHOR = 1 << 5,     /* choose another anchor */
-	PX_S_OPEN = 1 << 6,       /* send GetStreamingEvents; if that may not be sent now, send BLOCKED */
-	PX_S_FOLLOW = 1 << 7      /* its members are followed from here on */
+	PX_S_CANCEL = 1 << 0,   /* drop the request in flight */
+	PX_S_UNFOLLOW = 1 << 1, /* its members are no longer followed, for the moment */
+	PX_S_SILENT = 1 << 2,   /* the gateway gave no sign of life: report it as SERVER */
+	PX_S_LOSE = 1 << 3,     /* its members' subscriptions are lost; the stream ends */
+	PX_S_REGATHER = 1 << 4, /* it was small: its members join the young stream of the gateway;
+	                           the stream ends */
+	PX_S_ANCHOR = 1 << 5,   /* choose another anchor */
+	PX_S_OPEN = 1 << 6, /* send GetStreamingEvents; if that may not be sent now, send BLOCKED */
+	PX_S_FOLLOW = 1 << 7 /* its members are followed from here on */
 };
 
 struct px_stream {
 	uint8_t state;
-	uint8_t failures;   /* openings in a row that failed */
-	uint8_t refusals;   /* anchors in a row */
-	bool silent;        /* it was reopened because of silence */
+	uint8_t failures; /* openings in a row that failed */
+	uint8_t refusals; /* anchors in a row */
+	bool silent;      /* it was reopened because of silence */
 	uint32_t seed;
-	struct px_mono due; /* always set */
+	struct px_mono due;   /* always set */
 	struct px_mono since; /* RUNNING: since when */
 };
 
@@ -58,7 +63,8 @@ struct px_stream {
 #define PX_STREAM_OPEN_MS 30000        /* from the request to the first envelope */
 #define PX_STREAM_SILENT_OPEN_MS 10000 /* the same after silence (P3: 90 + 10 s) */
 #define PX_STREAM_TRIES 3
-#define PX_STREAM_BRIEF_MS 5000 /* a stream that ends sooner counts as an opening that failed: no circling */
+#define PX_STREAM_BRIEF_MS                                                                         \
+	5000 /* a stream that ends sooner counts as an opening that failed: no circling */
 #define PX_STREAM_SMALL 100 /* members; fewer merge when their stream closes */
 
 /* A young stream that gathers. */
@@ -67,7 +73,8 @@ void px_stream_init(struct px_stream *s, uint32_t seed, struct px_now now);
 /*
  * Returns what to do. `members` is how many it has (for REGATHER); `heartbeat_ms` the server's.
  */
-unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned members, int64_t heartbeat_ms, struct px_now now);
+unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned members,
+                        int64_t heartbeat_ms, struct px_now now);
 
 /* How long the server should keep it open: 25 to 30 min, spread by the seed. */
 unsigned px_stream_minutes(const struct px_stream *s);

@@ -21,7 +21,8 @@ static unsigned enter(struct px_watch *w, enum px_watch_state to, unsigned todo)
 	return todo;
 }
 
-static unsigned wait_until(struct px_watch *w, enum px_watch_state to, struct px_mono due, unsigned todo)
+static unsigned wait_until(struct px_watch *w, enum px_watch_state to, struct px_mono due,
+                           unsigned todo)
 {
 	enter(w, to, todo);
 	w->due = due;
@@ -41,7 +42,8 @@ static unsigned back_off(struct px_watch *w, unsigned todo, struct px_now now)
 	return wait_until(w, PX_WATCH_BACKOFF, px_after(now, ms), todo);
 }
 
-/* A subscription failed. The first time it costs nothing to ask elsewhere at once; a user who fails everywhere must not circle. */
+/* A subscription failed. The first time it costs nothing to ask elsewhere at once; a user who fails
+ * everywhere must not circle. */
 static unsigned lose(struct px_watch *w, struct px_now now)
 {
 	count(w);
@@ -60,9 +62,13 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 		if (ev == PX_W_OFF)
 			return enter(w, PX_WATCH_OFF, PX_W_LEAVE | PX_W_UNSUBSCRIBE);
 		if (ev == PX_W_USER)
-			return wait_until(w, PX_WATCH_PARKED, px_after(now, PX_WATCH_PARKED_MS + w->seed % 60000), PX_W_LEAVE);
-		/* a parked user asks for nothing, so its gateway's fate is looked at when the hour is over */
-		if (ev == PX_W_SERVER && w->state != PX_WATCH_PARKED && w->state != PX_WATCH_HOMELESS)
+			return wait_until(w, PX_WATCH_PARKED,
+			                  px_after(now, PX_WATCH_PARKED_MS + w->seed % 60000),
+			                  PX_W_LEAVE);
+		/* a parked user asks for nothing, so its gateway's fate is looked at when the hour
+		 * is over */
+		if (ev == PX_W_SERVER && w->state != PX_WATCH_PARKED &&
+		    w->state != PX_WATCH_HOMELESS)
 			return enter(w, PX_WATCH_HOMELESS, PX_W_LEAVE | PX_W_ASSIGN);
 	}
 
@@ -140,14 +146,16 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 
 const char *px_watch_state_name(enum px_watch_state s)
 {
-	static const char *const name[PX_WATCH_STATES] = {"off",       "homeless", "waiting", "subscribing", "gathering",
-	                                                  "followed", "backoff",  "parked",  "swept"};
+	static const char *const name[PX_WATCH_STATES] = {"off",         "homeless",  "waiting",
+	                                                  "subscribing", "gathering", "followed",
+	                                                  "backoff",     "parked",    "swept"};
 	return name[s];
 }
 
 const char *px_watch_event_name(enum px_watch_event ev)
 {
-	static const char *const name[PX_W_EVENTS] = {"want",       "off",  "homed",  "turn",      "deferred", "subscribed", "followed",
-	                                              "unfollowed", "lost", "server", "transient", "user",     "retry",      "due"};
+	static const char *const name[PX_W_EVENTS] = {
+	    "want",       "off",  "homed",  "turn",      "deferred", "subscribed", "followed",
+	    "unfollowed", "lost", "server", "transient", "user",     "retry",      "due"};
 	return name[ev];
 }

@@ -3,12 +3,11 @@
  * watch.h - following one user's calendar, as a machine without I/O.
  *
  *        WANT             HOMED             TURN                SUBSCRIBED             FOLLOWED
- *   OFF -----> HOMELESS ---------> WAITING -------> SUBSCRIBING -----------> GATHERING ---------> FOLLOWED
- *                 ^                  ^  ^ DEFERRED       |                       ^    UNFOLLOWED     |
- *                 |                  |  +----------------+                       +-------------------+
- *                 |                  | DUE               | TRANSIENT
- *                 | DUE, LOST the     +----------- BACKOFF <+-- LOST for the second time in a row and later
- *                 | first time, SERVER             |
+ *   OFF -----> HOMELESS ---------> WAITING -------> SUBSCRIBING -----------> GATHERING --------->
+ * FOLLOWED ^                  ^  ^ DEFERRED       |                       ^    UNFOLLOWED     | |
+ * |  +----------------+                       +-------------------+ |                  | DUE |
+ * TRANSIENT | DUE, LOST the     +----------- BACKOFF <+-- LOST for the second time in a row and
+ * later | first time, SERVER             |
  *                 +--------------------------------+
  *   USER, anywhere: PARKED, for an hour. OFF, anywhere: OFF.
  *   Without subscriptions (setting) HOMED leads to SWEPT instead.
@@ -36,7 +35,8 @@ enum px_watch_event {
 	PX_W_OFF,        /* no longer */
 	PX_W_HOMED,      /* it was given a healthy gateway */
 	PX_W_TURN,       /* its Subscribe leaves now */
-	PX_W_DEFERRED,   /* the Subscribe was throttled, or the login is in doubt: not this user's matter */
+	PX_W_DEFERRED,   /* the Subscribe was throttled, or the login is in doubt: not this user's
+	                    matter */
 	PX_W_SUBSCRIBED, /* the server holds a subscription for it */
 	PX_W_FOLLOWED,   /* its stream runs */
 	PX_W_UNFOLLOWED, /* its stream is reopened: nothing is lost yet */
@@ -51,12 +51,15 @@ enum px_watch_event {
 
 /* What the caller must do, in this order. */
 enum {
-	PX_W_LEAVE = 1 << 0,       /* leave its stream, queue and request; the subscription is forgotten */
+	PX_W_LEAVE =
+	    1 << 0, /* leave its stream, queue and request; the subscription is forgotten */
 	PX_W_UNSUBSCRIBE = 1 << 1, /* with LEAVE: tell the server, best effort */
-	PX_W_ASSIGN = 1 << 2,      /* assign it (first or again), then send HOMED; when no gateway is healthy, once one is */
-	PX_W_QUEUE = 1 << 3,       /* line up at its gateway to subscribe; if that isn't UP, send SERVER */
-	PX_W_GATHER = 1 << 4,      /* join a young stream of its gateway */
-	PX_W_READ = 1 << 5         /* its calendar should be read */
+	PX_W_ASSIGN = 1 << 2, /* assign it (first or again), then send HOMED; when no gateway is
+	                         healthy, once one is */
+	PX_W_QUEUE =
+	    1 << 3, /* line up at its gateway to subscribe; if that isn't UP, send SERVER */
+	PX_W_GATHER = 1 << 4, /* join a young stream of its gateway */
+	PX_W_READ = 1 << 5    /* its calendar should be read */
 };
 
 /* Begins zeroed, with seed set. Owned by the user record that embeds it; nothing to free. */
@@ -65,16 +68,19 @@ struct px_watch {
 	uint8_t failures;   /* in a row; 0 again once followed */
 	bool swept;         /* no subscriptions: HOMED leads to SWEPT */
 	uint32_t seed;      /* spreads retries */
-	struct px_mono due; /* BACKOFF, PARKED: set. The others wait for an answer, a queue or a gateway, which have deadlines of their own */
+	struct px_mono due; /* BACKOFF, PARKED: set. The others wait for an answer, a queue or a
+	                       gateway, which have deadlines of their own */
 };
 
 /* Times of the machine, ms. */
 #define PX_WATCH_RETRY_MIN 2000
 #define PX_WATCH_RETRY_MAX 300000
 #define PX_WATCH_PARKED_MS 3600000
-#define PX_WATCH_TRIES 5 /* passing troubles in a row at one gateway before the next gets the user */
+#define PX_WATCH_TRIES                                                                             \
+	5 /* passing troubles in a row at one gateway before the next gets the user */
 
-/* Returns what to do. An event that the state doesn't expect (late, doubled) changes nothing and returns 0. */
+/* Returns what to do. An event that the state doesn't expect (late, doubled) changes nothing and
+ * returns 0. */
 unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now now);
 
 const char *px_watch_state_name(enum px_watch_state s); /* static storage */

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * engine_in.h - the engine's inside, shared by its three files and nobody else:
+ *   engine.c          users, deadlines, turns, what can be seen
+ *   engine_follow.c   the calendar side: gateways, subscriptions, streams, readings
+ *   engine_publish.c  the presence side: availability, publications
+ */
+#ifndef PX_ENGINE_IN_H
+#define PX_ENGINE_IN_H
+
+#include "core/engine.h"
+#include "core/read.h"
+#include "core/stream.h"
+
+#define PX_NOBODY UINT32_MAX
+#define PX_UNLINKED (UINT32_MAX - 1) /* link.prev of a user who is in no list of that kind */
+#define PX_STREAM_MEMBERS 200
+#define PX_READ_USERS 100
+
+/* Events are gathered for so long before their users are read (P2: published within 2 s; at most
+ * 0.3 requests per change). */
+#define PX_GATHER_MS 300
+/* Between two batches of a gateway that nobody waits for (first readings, reopened streams,
+ * sweeps). */
+#define PX_COLD_SPACING_MS 40
+/* Between two Subscribes at a gateway; shorter when more than that would take longer than
+ * PX_RECOVERY_MS. */
+#define PX_SUBSCRIBE_SPACING_MS 20
+#define PX_RECOVERY_MS 45000
+#define PX_ANSWER_MS 30000
+#define PX_PUBLISH_MS 8000
+
+/* Doubly linked lists of users by slot: a user is in at most one list of each kind. */
+enum link_kind { LINK_READ, LINK_SUBSCRIBE, LINK_PUBLISH, LINKS };
+struct link {
+	uint32_t prev, next;
+};
+struct list {
+	uint32_t head, tail, n;
+};
+
+enum read_queue { READ_NONE, READ_HOT, READ_COLD };
+enum publish_queue { PUBLISH_NONE, PUBLISH_URGENT, PUBLISH_CALM };
+
+struct user {
+	char *key; /* owned, with the mailbox behind its NUL */
+	const char *mailbox;
+	char *subscription; /* owned; NULL: none */
+	uint32_t subscription_hash;
+	uint32_t generation;
+	uint32_t key_hash;
+	uint32_t heap_at;   /* place in the heap; PX_NOBODY: no deadline */
+	struct px_mono due; /* the earliest of its deadlines, as the heap has it */
+
+	struct px_calendar calendar;
+	struct px_watch watch;
+	struct px_publication publication;
+	struct link link[LINKS];
+
+	struct px_mono turn_at;  /* availability changes by itself */
+	struct px_mono good_at;  /* until then what we know is good: last reading, or end of the
+	                            stream without a change unread */
+	struct px_mono read_due; /* its next own reading: after a failure, or the sweep */
+	uint32_t read_at;        /* s, wall: last good reading */
+	uint32_t doc_since, doc_until; /* s; 0: not in the document */
+	uint32_t asking;               /* slot of its Subscribe under way + 1; 0: none */
+	struct px_mono publish_began;
+	int16_t gateway;
+	uint16_t stream;     /* + 1; 0: none */
+	uint16_t publish_no; /* counts its PUBLISHes: in the id */
+	uint8_t trouble;     /* index into engine.trouble */
+	uint8_t read_failures;
+	uint8_t read_queue, publish_queue;
+	uint8_t presence; /* in the wanted document; PX_UNKNOWN: none is wanted */
+	uint8_t known;    /* last presence that the calendar gave */
+	uint8_t etag_epoch;
+	bool used, on, leaving, stale;
+	bool reading, again; /* in a batch under way; changed meanwhile */
+	bool renamed;        /* while reading: the answer will be about another mailbox */
+	bool dirty;          /* a change or a first reading hasn't been read yet */
+	bool touched;        /* its board row must be put */
+};
+
+struct stream {
+	struct px_stream machine;
+	bool used;
+	bool gone; /* this connection named bad ids */
+	int gateway;
+	uint64_t request; /* 0: none */
+	unsigned n, anchor;
+	uint32_t member[PX_STREAM_MEMBERS];
+};
+
+struct reading {
+	struct px_read machine;
+	bool used;
+	int gateway;
+	unsigned n;
+	struct px_wall from, until;
+	struct member {
+		uint32_t slot, generation;
+	} user[PX_READ_USERS];
+	struct px_calendar *staged; /* n of them while ASKING */
+	uint8_t *refused;           /* enum px_verdict + 1 */
+	uint8_t *code;              /* trouble index of a refusal */
+};
+
+enum owner { OWNER_NONE, OWNER_USER, OWNER_STREAM, OWNER_READING, OWNER_PROBE, OWNER_NOBODY };
+struct request {
+	uint32_t generation;
+	uint8_t owner;
+	uint8_t ask;
+	int16_t gateway;
+	uint32_t index; /* user, stream or reading */
+	uint32_t user_generation;
+	struct px_parse *parse;
+	char *got; /* a new subscription's id; owned */
+};
+
+struct at_gateway {
+	struct list hot, cold, subscribe;
+	struct px_mono hot_since, cold_since; /* first mark of what is in the list */
+	struct px_mono cold_next, subscribe_next;
+	int64_t subscribe_spacing;
+	uint16_t young; /* stream that gathers + 1 */
+	bool evacuated;
+	uint32_t probe_user; /* where the search for somebody to ask about goes on */
+};
+
+#define CHUNK 1024u
+#define TROUBLES 255
+
+struct px_engine {
+	struct px_engine_config config; /* names are not kept: the pool has them */
+	struct px_pool pool;
+	struct px_esc esc;
+	struct at_gateway *at;
+	struct user **chunk;
+	uint32_t chunks, end, users, free_slot;  /* free slots are chained through link[0].next */
+	uint32_t *table, table_size, table_used; /* key -> slot + 1, open addressing */
+	uint32_t *heap, heap_n, heap_cap;
+	struct stream **stream;
+	unsigned streams, streams_cap;
+	struct reading **reading;
+	unsigned readings, readings_cap;
+	struct request *request;
+	uint32_t requests, requests_cap;
+	struct list urgent, calm;
+	unsigned calm_debt;
+	uint32_t
+	    prober; /* where the search for somebody to probe the presence server with goes on */
+	uint32_t *touched, touched_n, touched_cap; /* slots whose board row must be put */
+	struct px_action *action;
+	size_t actions, actions_cap;
+	char *trouble[TROUBLES];
+	unsigned troubles;
+	int64_t wall_offset; /* wall - mono, to notice jumps */
+	uint32_t homeless;
+	uint32_t expires_floor;
+	uint8_t check_epoch;
+	uint32_t seq;
+	uint32_t leaving;
+	uint64_t hearing;  /* the request whose answer is being read */
+	struct px_now now; /* while it is */
+	struct px_engine_counts counts;
+};
+
+/* engine.c */
+struct user *px_user(const struct px_engine *e, uint32_t slot);
+void px_user_touch(struct px_engine *e, uint32_t slot);
+void px_user_schedule(struct px_engine *e, uint32_t slot); /* after any of its deadlines changed */
+void px_user_maybe_free(struct px_engine *e, uint32_t slot);
+struct px_action *px_action_add(struct px_engine *e,
+                                enum px_action_kind kind); /* NULL: out of memory */
+void px_say(struct px_engine *e, enum px_log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+uint8_t px_trouble(struct px_engine *e, const char *code); /* interns a code; 0 is "" */
+void px_list_push(struct px_engine *e, struct list *l, enum link_kind k, uint32_t slot);
+void px_list_push_front(struct px_engine *e, struct list *l, enum link_kind k, uint32_t slot);
+void px_list_take(struct px_engine *e, struct list *l, enum link_kind k, uint32_t slot);
+
+/* engine_follow.c */
+void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, struct px_now now);
+void px_mark(struct px_engine *e, uint32_t slot, bool hot,
+             struct px_now now);                             /* its calendar should be read */
+void px_follow_tick(struct px_engine *e, struct px_now now); /* streams, readings, gateways */
+void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_follow_pump(struct px_engine *e, struct px_now now);
+struct px_mono px_follow_due(const struct px_engine *e, struct px_now now);
+struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u);
+void px_follow_free(struct px_engine *e);
+void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subscription,
+              struct px_now now);
+
+/* engine_publish.c */
+void px_present(struct px_engine *e, uint32_t slot,
+                struct px_now now); /* re-evaluates a user's availability */
+void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_publish_do(struct px_engine *e, uint32_t slot, unsigned todo, struct px_now now);
+void px_check_all(struct px_engine *e, const char *why, struct px_now now);
+void px_publish_pump(struct px_engine *e, struct px_now now);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/engine_in.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/pidf.h"
+
+static void dequeue(struct px_engine *e, uint32_t slot)
+{
+	struct user *u = px_user(e, slot);
+
+	if (u->publish_queue != PUBLISH_NONE)
+		px_list_take(e, u->publish_queue == PUBLISH_URGENT ? &e->urgent : &e->calm,
+		             LINK_PUBLISH, slot);
+	u->publish_queue = PUBLISH_NONE;
+}
+
+/* Carries out what the publication machine asks for. */
+void px_publish_do(struct px_engine *e, uint32_t slot, unsigned todo, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	if (todo & PX_PUB_QUEUE) {
+		enum publish_queue q = todo & PX_PUB_URGENT ? PUBLISH_URGENT : PUBLISH_CALM;
+
+		if (u->publish_queue == PUBLISH_NONE || q < (enum publish_queue)u->publish_queue) {
+			dequeue(e, slot);
+			px_list_push(e, q == PUBLISH_URGENT ? &e->urgent : &e->calm, LINK_PUBLISH,
+			             slot);
+			u->publish_queue = (uint8_t)q;
+		}
+	}
+	px_user_touch(e, slot);
+	px_user_schedule(e, slot);
+	if (todo & PX_PUB_LOST && u->etag_epoch == e->check_epoch)
+		px_check_all(e, "unknown_etag", now);
+}
+
+/* P7: the presence server may have lost its memory, so every ETag is looked at, at its pace. */
+void px_check_all(struct px_engine *e, const char *why, struct px_now now)
+{
+	uint32_t n = 0;
+
+	/* ETags from before this moment say nothing new when they turn out to be unknown */
+	e->check_epoch++;
+	for (uint32_t s = 0; s < e->end; s++) {
+		struct user *u = px_user(e, s);
+		if (!u->used)
+			continue;
+		unsigned todo = px_publication_check(&u->publication, now);
+		if (todo) {
+			px_publish_do(e, s, todo & ~(unsigned)PX_PUB_LOST, now);
+			n++;
+		}
+	}
+	px_say(e, PX_LOG_NOTICE, "presence checking why=%s publications=%u", why, n);
+}
+
+void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	u->presence = PX_UNKNOWN;
+	u->doc_since = u->doc_until = 0;
+	px_publish_do(e, slot, px_publication_withdraw(&u->publication, now), now);
+}
+
+static void want(struct px_engine *e, uint32_t slot, enum px_presence p, uint32_t since,
+                 uint32_t until, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	/* when it began may become known later, or forgotten: that alone is not worth a PUBLISH */
+	if (u->presence == p && u->doc_until == until)
+		return;
+	px_say(e, PX_LOG_INFO, "user=%s presence %s->%s", u->key, px_presence_name(u->presence),
+	       px_presence_name(p));
+	u->presence = (uint8_t)p;
+	u->doc_since = since;
+	u->doc_until = until;
+	px_publish_do(e, slot, px_publication_want(&u->publication, now), now);
+}
+
+void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	if (!u->on || u->leaving)
+		return;
+	struct px_availability a =
+	    px_availability_at(&u->calendar, &e->config.map, (enum px_presence)u->known, now.wall);
+	u->turn_at = (struct px_mono){0};
+	if (a.presence == PX_UNKNOWN) {
+		/* never read, or the clock left the window: what stands, stands until it is stale
+		 */
+		px_user_schedule(e, slot);
+		return;
+	}
+	int64_t in = a.until.ms - now.wall.ms;
+	u->turn_at = px_after(now, in > 0 ? in : 1);
+	u->known = (uint8_t)a.presence;
+
+	uint32_t since = (uint32_t)(a.since.ms / 1000), until = (uint32_t)(a.until.ms / 1000);
+	/* the edges of the window say nothing about the meeting */
+	if (since <= u->calendar.from)
+		since = 0;
+	if (until >= u->calendar.until)
+		until = 0;
+	if (a.presence == PX_AVAILABLE)
+		since = until = 0;
+	if (!u->stale)
+		want(e, slot, a.presence, since, until, now);
+	px_user_schedule(e, slot);
+}
+
+void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	u->stale = true;
+	px_say(e, PX_LOG_WARN, "user=%s stale after=%llds on_stale=%s", u->key,
+	       (long long)e->config.stale_after_s,
+	       e->config.stale_available ? "available" : "withdraw");
+	if (e->config.stale_available)
+		want(e, slot, PX_AVAILABLE, 0, 0, now);
+	else
+		px_withdraw(e, slot, now);
+	px_user_schedule(e, slot);
+}
+
+static void write_document(struct px_engine *e, struct px_buf *out, const struct user *u,
+                           struct px_now now)
+{
+	(void)e;
+	const struct px_pidf doc = {.key = u->key,
+	                            .presence = (enum px_presence)u->presence,
+	                            .since = {(int64_t)u->doc_since * 1000},
+	                            .until = {(int64_t)u->doc_until * 1000},
+	                            .now = now.wall};
+	*out = px_buf_new(PX_PIDF_MAX);
+	px_pidf_write(out, &doc);
+}
+
+/* Gives one user its turn. */
+static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+	enum px_pub_op op = px_publication_turn(&u->publication, now);
+
+	if (op == PX_OP_NONE) {
+		px_user_touch(e, slot);
+		px_user_schedule(e, slot);
+		px_user_maybe_free(e, slot);
+		return;
+	}
+	struct px_action *a = px_action_add(e, PX_DO_SIP_START);
+	if (!a) { /* out of memory: as if it had never left */
+		const struct px_sip_answer local = {
+		    .fail = PX_SIP_LOCAL, .expires = -1, .min_expires = -1, .retry_after = -1};
+		enum px_esc_word word;
+		px_publish_do(e, slot,
+		              px_publication_answer(&u->publication, &local,
+		                                    e->config.publish_expires, &e->expires_floor,
+		                                    &word, now),
+		              now);
+		return;
+	}
+	u->publish_no++;
+	u->publish_began = now.mono;
+	e->counts.publishes++;
+	a->sip.id = (uint64_t)(u->generation & 0xffff) << 48 | (uint64_t)u->publish_no << 32 | slot;
+	a->sip.server = e->esc.current;
+	a->sip.op = op;
+	a->sip.timeout_ms = PX_PUBLISH_MS;
+	a->sip.expires = 0;
+	if (op != PX_OP_REMOVE)
+		a->sip.expires = e->config.publish_expires > e->expires_floor
+		                     ? e->config.publish_expires
+		                     : e->expires_floor;
+	snprintf(a->sip.key, sizeof a->sip.key, "%s", u->key);
+	snprintf(a->sip.etag, sizeof a->sip.etag, "%s",
+	         op == PX_OP_INITIAL || !u->publication.etag ? "" : u->publication.etag);
+	a->sip.body = px_buf_new(0);
+	if (op == PX_OP_INITIAL || op == PX_OP_MODIFY)
+		write_document(e, &a->sip.body, u, now);
+	px_esc_sent(&e->esc, now);
+	px_user_touch(e, slot);
+	px_user_schedule(e, slot);
+}
+
+/* While the server is down everybody backs off; the probe that finds it back (P6) must not wait for
+ * the first of them. */
+static void find_prober(struct px_engine *e, struct px_now now)
+{
+	for (uint32_t i = 0; i < e->end; i++) {
+		uint32_t slot = (e->prober + i) % e->end;
+		struct user *u = px_user(e, slot);
+		unsigned todo = 0;
+
+		if (!u->used)
+			continue;
+		if (u->publication.state == PX_PUB_BACKOFF)
+			todo = px_publication_retry(&u->publication, now);
+		else if (u->publication.state == PX_PUB_STANDING)
+			todo = px_publication_check(&u->publication, now);
+		if (todo & PX_PUB_QUEUE) {
+			e->prober = slot + 1;
+			px_publish_do(e, slot, todo & ~(unsigned)PX_PUB_LOST, now);
+			return;
+		}
+	}
+}
+
+void px_publish_pump(struct px_engine *e, struct px_now now)
+{
+	if (e->esc.down && !e->urgent.n && !e->calm.n && px_esc_may_send(&e->esc, now))
+		find_prober(e, now);
+	while ((e->urgent.n || e->calm.n) && px_esc_may_send(&e->esc, now)) {
+		/* refreshes and checks get a turn even in an endless storm of changes */
+		bool calm = e->calm.n && (!e->urgent.n || e->calm_debt >= 8);
+
+		e->calm_debt = calm ? 0 : e->calm_debt + 1;
+		uint32_t slot = calm ? e->calm.head : e->urgent.head;
+		dequeue(e, slot);
+		turn(e, slot, now);
+	}
+}
+
+void px_engine_sip_lost(struct px_engine *e, struct px_now now)
+{
+	px_check_all(e, "connection_lost", now);
+}
+
+void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_answer *a,
+                        struct px_now now)
+{
+	uint32_t slot = (uint32_t)id;
+
+	if (slot >= e->end)
+		return;
+	struct user *u = px_user(e, slot);
+	/* a slot isn't given away while its PUBLISH is under way, so an id that differs is a double
+	 */
+	if (!u->used || (u->generation & 0xffff) != id >> 48 ||
+	    u->publish_no != ((id >> 32) & 0xffff) || u->publication.state != PX_PUB_IN_FLIGHT)
+		return;
+
+	enum px_esc_word word = PX_ESC_UNSURE;
+	uint32_t floor_before = e->expires_floor;
+	enum px_pub_op op = (enum px_pub_op)u->publication.op;
+	uint32_t asked = e->config.publish_expires > e->expires_floor ? e->config.publish_expires
+	                                                              : e->expires_floor;
+	unsigned todo =
+	    px_publication_answer(&u->publication, a, asked, &e->expires_floor, &word, now);
+	/* whether the ETag that was unknown came from before the last check: decided before the
+	 * epoch moves on */
+	bool lost = todo & PX_PUB_LOST && u->etag_epoch == e->check_epoch;
+	bool was_down = e->esc.down;
+	bool back =
+	    px_esc_ended(&e->esc, word, a->retry_after, now.mono.ms - u->publish_began.ms, now);
+
+	if (a->fail == PX_SIP_ANSWERED && a->status / 100 == 2)
+		u->etag_epoch = e->check_epoch;
+	if (todo & PX_PUB_GAVE_UP) {
+		char code[PX_CODE_MAX];
+		snprintf(code, sizeof code, "SIP %d", a->status);
+		u->trouble = px_trouble(e, code);
+		px_say(e, PX_LOG_WARN,
+		       "user=%s publication gave_up op=%s status=%d reason=\"%.60s\"", u->key,
+		       px_pub_op_name(op), a->status, a->reason ? a->reason : "");
+	} else if (e->config.log_level >= PX_LOG_DEBUG) {
+		px_say(e, PX_LOG_DEBUG, "user=%s publication %s status=%d fail=%d -> %s", u->key,
+		       px_pub_op_name(op), a->status, a->fail,
+		       px_pub_state_name((enum px_pub_state)u->publication.state));
+	}
+	if (e->expires_floor != floor_before)
+		px_say(e, PX_LOG_NOTICE, "presence min_expires=%u asked=%u", e->expires_floor,
+		       asked);
+	if (e->esc.down && !was_down)
+		px_say(e, PX_LOG_ERROR, "presence up->down why=%s status=%d reason=\"%.60s\"",
+		       a->fail == PX_SIP_TIMEOUT     ? "silent"
+		       : a->fail == PX_SIP_TRANSPORT ? "unreachable"
+		       : a->fail == PX_SIP_LOCAL     ? "local"
+		                                     : "answer",
+		       a->status, a->reason ? a->reason : "");
+	px_publish_do(e, slot, todo & ~(unsigned)PX_PUB_LOST, now);
+	if (back) {
+		px_say(e, PX_LOG_NOTICE, "presence down->up");
+		for (uint32_t s = 0; s < e->end; s++) {
+			struct user *w = px_user(e, s);
+			if (w->used && w->publication.state == PX_PUB_BACKOFF)
+				px_publish_do(e, s, px_publication_retry(&w->publication, now),
+				              now);
+		}
+		px_check_all(e, "server_back", now);
+	} else if (lost) {
+		px_check_all(e, "unknown_etag", now);
+	}
+	px_user_maybe_free(e, slot);
+}
