@@ -1,0 +1,776 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What Exchange answers. Elements are known by namespace, name and where they stand; what isn't
+ * known is skipped with all that is in it, so newer servers may say more.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "backend/ews.h"
+#include "backend/xml.h"
+#include "core/wall.h"
+
+#define DEPTH 64
+
+/* An element that matters, by its place. */
+enum place {
+	SKIP, /* and everything in it */
+	DOCUMENT,
+	ENVELOPE,
+	BODY,
+	FAULT,
+	FAULTCODE,
+	DETAIL,
+	RESPONSE, /* m:SubscribeResponse and its like */
+	RESPONSES,
+	MESSAGE, /* one ResponseMessage, of any operation */
+	CODE,
+	TEXT,
+	MESSAGEXML,
+	VALUE,
+	SUBSCRIPTION,
+	NOTIFICATIONS,
+	NOTIFICATION,
+	NOTIFIED,
+	EVENT,
+	GONES,
+	GONE,
+	CONNECTION,
+	MAILBOXES,
+	MAILBOX,
+	VIEW,
+	VIEWTYPE,
+	DIGITS,
+	MEETINGS,
+	MEETING,
+	START,
+	END,
+	BUSYTYPE
+};
+
+/* Namespaces, as a set. */
+enum {
+	NONE = 1,
+	SOAP = 2,
+	TYPES = 4,
+	MESSAGES = 8,
+	ERRORS = 16,
+	ANY = NONE | TYPES | MESSAGES | ERRORS
+};
+
+/*
+ * The streaming answer's own parts stand in the messages namespace at Exchange, in types by its
+ * schema, and in none elsewhere; the name "*" is the asked operation's.
+ */
+static const struct {
+	uint8_t in, ns, to;
+	const char *name;
+} grammar[] = {
+    {DOCUMENT, SOAP, ENVELOPE, "Envelope"},
+    {ENVELOPE, SOAP, BODY, "Body"},
+    {BODY, SOAP, FAULT, "Fault"},
+    {BODY, MESSAGES, RESPONSE, "*Response"},
+    {FAULT, NONE | SOAP, FAULTCODE, "faultcode"},
+    {FAULT, NONE | SOAP, TEXT, "faultstring"},
+    {FAULT, NONE | SOAP, DETAIL, "detail"},
+    {DETAIL, ANY, CODE, "ResponseCode"},
+    {DETAIL, ANY, TEXT, "Message"},
+    {DETAIL, ANY, MESSAGEXML, "MessageXml"},
+    {RESPONSE, MESSAGES, RESPONSES, "ResponseMessages"},
+    {RESPONSE, MESSAGES, MAILBOXES, "FreeBusyResponseArray"},
+    {RESPONSES, MESSAGES, MESSAGE, "*ResponseMessage"},
+    {MESSAGE, MESSAGES, CODE, "ResponseCode"},
+    {MESSAGE, MESSAGES, TEXT, "MessageText"},
+    {MESSAGE, MESSAGES, MESSAGEXML, "MessageXml"},
+    {MESSAGE, MESSAGES, SUBSCRIPTION, "SubscriptionId"},
+    {MESSAGE, ANY, NOTIFICATIONS, "Notifications"},
+    {MESSAGE, ANY, GONES, "ErrorSubscriptionIds"},
+    {MESSAGE, ANY, CONNECTION, "ConnectionStatus"},
+    {MESSAGEXML, ANY, VALUE, "Value"},
+    {NOTIFICATIONS, ANY, NOTIFICATION, "Notification"},
+    {NOTIFICATION, ANY, NOTIFIED, "SubscriptionId"},
+    {GONES, ANY, GONE, "SubscriptionId"},
+    {MAILBOXES, MESSAGES, MAILBOX, "FreeBusyResponse"},
+    {MAILBOX, MESSAGES, MESSAGE, "ResponseMessage"},
+    {MAILBOX, MESSAGES, VIEW, "FreeBusyView"},
+    {VIEW, TYPES | MESSAGES, VIEWTYPE, "FreeBusyViewType"},
+    {VIEW, TYPES | MESSAGES, DIGITS, "MergedFreeBusy"},
+    {VIEW, TYPES | MESSAGES, MEETINGS, "CalendarEventArray"},
+    {MEETINGS, TYPES | MESSAGES, MEETING, "CalendarEvent"},
+    {MEETING, TYPES | MESSAGES, START, "StartTime"},
+    {MEETING, TYPES | MESSAGES, END, "EndTime"},
+    {MEETING, TYPES | MESSAGES, BUSYTYPE, "BusyType"},
+};
+
+static const char *const operation[PX_ASKS] = {[PX_ASK_SUBSCRIBE] = "Subscribe",
+                                               [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
+                                               [PX_ASK_STREAM] = "GetStreamingEvents",
+                                               [PX_ASK_READ] = "GetUserAvailability",
+                                               [PX_ASK_PROBE] = "GetUserAvailability"};
+
+enum view { VIEW_MISSING, VIEW_EMPTY, VIEW_DIGITS, VIEW_MEETINGS };
+
+/* One mailbox of an availability answer, as far as it has come. */
+struct mailbox {
+	struct px_interval *interval; /* owned, grows up to PX_INTERVALS_MAX */
+	size_t n, room;
+	struct px_buf digits;
+	struct px_interval meeting; /* the one that is open */
+	bool has_start, has_end;
+	bool answered; /* its ResponseMessage came */
+	enum view view;
+	bool listed;       /* CalendarEventArray came */
+	const char *wrong; /* static; why it can't be believed; NULL: nothing is */
+};
+
+struct px_parse {
+	struct px_xml *xml;
+	px_item_h *said;
+	void *arg;
+	struct mailbox *mailbox;    /* availability only */
+	size_t n, index;            /* mailboxes asked for, answered */
+	struct px_wall from, until; /* the window in whole slots; until 0: not known */
+	struct px_buf staged; /* SUBSCRIBE: the id; STREAM: items of the envelope that is open,
+	                         kind, id, NUL */
+	size_t mark;          /* STREAM: where the open Notification's item begins */
+	const char *broken;   /* static; what is wrong with the structure; NULL: nothing is */
+	int64_t backoff_ms;
+	int fed; /* what xml said */
+	uint8_t ask, value;
+	uint8_t place[DEPTH + 1], depth;
+	unsigned envelopes, answers, messages; /* answers and messages of this envelope */
+	bool alien;                            /* the root is no Envelope; text says what */
+	bool memory;                           /* it ran out */
+	bool success;                          /* the open message's ResponseClass */
+	bool failed;      /* an error stands in code and text; a stream's: of this envelope */
+	bool busy_inside; /* ErrorInternalServerError that is a throttling in truth */
+	bool fault;       /* this envelope holds a Fault */
+	bool changed, gone, closed, unusable;
+	char code[PX_CODE_MAX];
+	char text[PX_DETAIL_MAX - PX_CODE_MAX];
+};
+
+enum { VALUE_OTHER, VALUE_BACKOFF, VALUE_INNER };
+
+static bool is(const char *text, size_t n, const char *word)
+{
+	return n == strlen(word) && memcmp(text, word, n) == 0;
+}
+
+static bool streaming(const struct px_parse *p)
+{
+	return p->ask == PX_ASK_STREAM;
+}
+
+/* Ids go into logs, files and back into requests: Exchange's are base64 or GUIDs. */
+static bool usable_id(const char *id, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (id[i] <= ' ' || id[i] > '~')
+			return false;
+	return n > 0 && n <= PX_EWS_ID_MAX;
+}
+
+static void stage(struct px_parse *p, enum px_item_kind kind, const char *id, size_t n)
+{
+	char k = (char)kind;
+
+	if (!usable_id(id, n)) /* it can't be one that we asked for */
+		return;
+	px_buf_add(&p->staged, &k, 1);
+	px_buf_add(&p->staged, id, n);
+	px_buf_add(&p->staged, "", 1);
+}
+
+static void forget_error(struct px_parse *p)
+{
+	p->failed = p->success = p->busy_inside = false;
+	p->code[0] = p->text[0] = '\0';
+}
+
+/* The message or Fault is whole: what did it say? */
+static void judge(struct px_parse *p)
+{
+	p->failed = !p->success || (p->code[0] && strcmp(p->code, "NoError") != 0);
+	if (p->busy_inside && strcmp(p->code, "ErrorInternalServerError") == 0)
+		strcpy(p->code, "ErrorServerBusy");
+}
+
+/* ---- availability ---- */
+
+static void mailbox_begin(struct mailbox *b)
+{
+	b->n = 0;
+	b->digits.len = 0;
+	b->answered = b->listed = false;
+	b->view = VIEW_MISSING;
+	b->wrong = NULL;
+}
+
+static void mailbox_add(struct px_parse *p, struct mailbox *b, struct px_interval interval)
+{
+	if (b->n == PX_INTERVALS_MAX) {
+		b->wrong = "too many meetings";
+		return;
+	}
+	if (b->n == b->room) {
+		size_t room = b->room ? b->room * 2 : 64;
+		struct px_interval *grown = realloc(b->interval, room * sizeof *grown);
+
+		if (!grown) {
+			p->memory = true;
+			return;
+		}
+		b->interval = grown;
+		b->room = room;
+	}
+	b->interval[b->n++] = interval;
+}
+
+static void meeting_end(struct px_parse *p, struct mailbox *b)
+{
+	if (b->has_start && b->has_end)
+		mailbox_add(p, b, b->meeting);
+	else
+		b->wrong = "bad time of a meeting";
+}
+
+static enum px_status busy_type(const char *s, size_t n)
+{
+	/* LegacyFreeBusyType; what a newer server invents isn't known to be free */
+	return is(s, n, "Free")               ? PX_FREE
+	       : is(s, n, "Tentative")        ? PX_TENTATIVE
+	       : is(s, n, "Busy")             ? PX_BUSY
+	       : is(s, n, "OOF")              ? PX_OOF
+	       : is(s, n, "WorkingElsewhere") ? PX_WORKINGELSEWHERE
+	                                      : PX_NODATA;
+}
+
+/* MergedFreeBusy: a digit for each slot of the window (MS-OXWAVLS); 4 was no data first and
+ * something else later. */
+static void mailbox_digits(struct px_parse *p, struct mailbox *b)
+{
+	static const enum px_status status[] = {PX_FREE, PX_TENTATIVE, PX_BUSY, PX_OOF};
+	const char *digit = b->digits.len ? b->digits.data : "";
+
+	if (strspn(digit, "0123456789") != b->digits.len)
+		b->wrong = "bad MergedFreeBusy";
+	else if (p->until.ms == 0 && strspn(digit, "0") != b->digits.len)
+		b->wrong = "MergedOnly";
+	else if ((int64_t)b->digits.len < (p->until.ms - p->from.ms) / PX_EWS_SLOT_MS ||
+	         b->digits.len == 0)
+		b->wrong = "short MergedFreeBusy";
+	if (b->wrong)
+		return;
+	b->n = 0;
+	for (size_t i = 0, run; i < b->digits.len; i += run) {
+		char same[2] = {digit[i]};
+		int64_t at = p->from.ms + (int64_t)i * PX_EWS_SLOT_MS;
+
+		run = strspn(digit + i, same);
+		if (digit[i] != '0')
+			mailbox_add(
+			    p, b,
+			    (struct px_interval){.start = {at},
+			                         .end = {at + (int64_t)run * PX_EWS_SLOT_MS},
+			                         .status = digit[i] < '4' ? status[digit[i] - '0']
+			                                                  : PX_NODATA});
+	}
+}
+
+/* What a code means for one mailbox of many: the gateway answered, and there was no subscription to
+ * lose. */
+static enum px_verdict mailbox_verdict(const char *code)
+{
+	const struct px_ews_row *row = px_ews_row(code);
+	enum px_verdict v = row ? row->verdict : PX_V_TRANSIENT;
+
+	return v == PX_V_SERVER ? PX_V_LOST : v == PX_V_LOST ? PX_V_TRANSIENT : v;
+}
+
+static void mailbox_end(struct px_parse *p, struct mailbox *b)
+{
+	struct px_item item = {.kind = PX_ITEM_REFUSED, .index = p->index++, .code = p->code};
+
+	if (item.index >= p->n) {
+		p->broken = "more mailboxes than were asked for";
+		return;
+	}
+	if (b->answered && p->failed) {
+		item.verdict = mailbox_verdict(p->code);
+		p->said(p->arg, &item);
+		return;
+	}
+	if (!b->answered)
+		b->wrong = "no ResponseMessage";
+	else if (b->view == VIEW_MISSING)
+		b->wrong = "no FreeBusyView";
+	else if (b->view == VIEW_EMPTY)
+		b->wrong = "FreeBusyViewType None";
+	else if (!b->wrong && (b->view == VIEW_DIGITS || (!b->listed && b->digits.len > 0)))
+		mailbox_digits(p, b);
+	if (b->wrong) {
+		snprintf(p->code, sizeof p->code, "%s", b->wrong);
+		p->failed = true;
+		item.verdict = mailbox_verdict(p->code);
+	} else {
+		item.kind = PX_ITEM_CALENDAR;
+		item.interval = b->interval;
+		item.n = b->n;
+	}
+	p->said(p->arg, &item);
+}
+
+/* ---- elements ---- */
+
+static unsigned namespace(const char *ns)
+{
+	return !*ns                               ? NONE
+	       : strcmp(ns, PX_EWS_SOAP) == 0     ? SOAP
+	       : strcmp(ns, PX_EWS_TYPES) == 0    ? TYPES
+	       : strcmp(ns, PX_EWS_MESSAGES) == 0 ? MESSAGES
+	       : strcmp(ns, PX_EWS_ERRORS) == 0   ? ERRORS
+	                                          : 0;
+}
+
+static enum place find(const struct px_parse *p, unsigned ns, const char *name)
+{
+	for (size_t i = 0; i < sizeof grammar / sizeof *grammar; i++) {
+		const char *want = grammar[i].name, *op = operation[p->ask];
+
+		if (grammar[i].in != p->place[p->depth] || !(grammar[i].ns & ns))
+			continue;
+		if (*want == '*' && strncmp(name, op, strlen(op)) == 0 &&
+		    strcmp(name + strlen(op), want + 1) == 0)
+			return grammar[i].to;
+		if (strcmp(name, want) == 0)
+			return grammar[i].to;
+	}
+	if (p->place[p->depth] ==
+	    NOTIFICATION) { /* CreatedEvent ... FreeBusyChangedEvent, and what may come */
+		size_t n = strlen(name);
+
+		if (n > 5 && strcmp(name + n - 5, "Event") == 0 && strcmp(name, "StatusEvent") != 0)
+			return EVENT;
+	}
+	return SKIP;
+}
+
+static const struct px_xml_attr *attribute(const struct px_xml_attr *attr, size_t n,
+                                           const char *name)
+{
+	for (; n > 0; n--, attr++)
+		if (!*attr->ns && strcmp(attr->name, name) == 0)
+			return attr;
+	return NULL;
+}
+
+static void on_open(void *arg, const char *ns, const char *name, const struct px_xml_attr *attr,
+                    size_t attrs)
+{
+	struct px_parse *p = arg;
+	const struct px_xml_attr *a;
+	enum place place;
+
+	if (p->depth == 0) {
+		p->place[0] = DOCUMENT;
+		p->answers = p->messages = 0;
+		p->fault = p->gone = false;
+	}
+	place = find(p, namespace(ns), name);
+	if (p->depth == 0 && place != ENVELOPE && p->envelopes > 0)
+		p->broken = "not an envelope";
+	else if (p->depth == 0 && place != ENVELOPE) {
+		p->alien = true;
+		px_ews_text(p->text, sizeof p->text, name, strlen(name));
+	}
+	p->place[++p->depth] = (uint8_t)place;
+	switch (place) {
+	case RESPONSE:
+	case FAULT:
+		if (p->answers++)
+			p->broken = "two answers in one envelope";
+		p->fault = place == FAULT;
+		forget_error(p);
+		break;
+	case MESSAGE:
+		p->messages++;
+		if (p->failed && !p->mailbox) /* the first error stays */
+			break;
+		forget_error(p);
+		a = attribute(attr, attrs, "ResponseClass");
+		p->success = a && (is(a->value, a->n, "Success") || is(a->value, a->n, "Warning"));
+		if (p->mailbox)
+			p->mailbox->answered = true;
+		break;
+	case VALUE:
+		a = attribute(attr, attrs, "Name");
+		p->value = !a                                             ? VALUE_OTHER
+		           : is(a->value, a->n, "BackOffMilliseconds")    ? VALUE_BACKOFF
+		           : is(a->value, a->n, "InnerErrorResponseCode") ? VALUE_INNER
+		                                                          : VALUE_OTHER;
+		break;
+	case NOTIFICATION:
+		p->mark = p->staged.len;
+		p->changed = false;
+		break;
+	case EVENT:
+		p->changed = true;
+		break;
+	case MAILBOX:
+		if (p->mailbox)
+			mailbox_begin(p->mailbox);
+		forget_error(p);
+		break;
+	case MEETINGS:
+		if (p->mailbox)
+			p->mailbox->listed = true;
+		break;
+	case MEETING:
+		if (p->mailbox) {
+			p->mailbox->meeting = (struct px_interval){.status = PX_NODATA};
+			p->mailbox->has_start = p->mailbox->has_end = false;
+		}
+		break;
+	default:
+		break;
+	}
+}
+
+static void close_value(struct px_parse *p, const char *text, size_t n)
+{
+	if (p->value == VALUE_BACKOFF && n > 0 && strspn(text, "0123456789") == n) {
+		long long ms = strtoll(text, NULL, 10); /* at most LLONG_MAX */
+
+		if (ms > p->backoff_ms)
+			p->backoff_ms = ms;
+	} else if (p->value == VALUE_INNER && is(text, n, "ErrorServerBusy"))
+		p->busy_inside = true;
+}
+
+/* In an availability answer. */
+static void close_mailbox(struct px_parse *p, struct mailbox *b, enum place place, const char *text,
+                          size_t n)
+{
+	switch (place) {
+	case VIEWTYPE:
+		b->view = is(text, n, "None") || n == 0 ? VIEW_EMPTY
+		          : is(text, n, "MergedOnly")   ? VIEW_DIGITS
+		                                        : VIEW_MEETINGS;
+		break;
+	case DIGITS:
+		px_buf_add(&b->digits, text, n);
+		break;
+	case START:
+		b->has_start = px_wall_parse(text, n, &b->meeting.start) == 0;
+		break;
+	case END:
+		b->has_end = px_wall_parse(text, n, &b->meeting.end) == 0;
+		break;
+	case BUSYTYPE:
+		b->meeting.status = busy_type(text, n);
+		break;
+	case MEETING:
+		meeting_end(p, b);
+		break;
+	case MAILBOX:
+		mailbox_end(p, b);
+		break;
+	default:
+		break;
+	}
+}
+
+/* In the answer to Subscribe, or on a stream. */
+static void close_subscription(struct px_parse *p, enum place place, const char *text, size_t n)
+{
+	switch (place) {
+	case SUBSCRIPTION:
+		if (p->ask == PX_ASK_SUBSCRIBE && p->staged.len == 0)
+			stage(p, PX_ITEM_SUBSCRIBED, text, n);
+		p->unusable = p->staged.len == 0;
+		break;
+	case NOTIFIED:
+		if (p->staged.len == p->mark)
+			stage(p, PX_ITEM_CHANGED, text, n);
+		break;
+	case NOTIFICATION:
+		if (!p->changed)
+			p->staged.len = p->mark;
+		break;
+	case GONE:
+		stage(p, PX_ITEM_GONE, text, n);
+		p->gone = true;
+		break;
+	case CONNECTION:
+		p->closed |= is(text, n, "Closed");
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_close(void *arg, const char *text, size_t n)
+{
+	struct px_parse *p = arg;
+	enum place place = p->place[p->depth--];
+	const char *colon;
+
+	for (; n > 0 && strchr(" \t\r\n", *text); n--)
+		text++;
+	while (n > 0 && strchr(" \t\r\n", text[n - 1]))
+		n--;
+	switch (place) {
+	case CODE:
+		if (!p->failed)
+			px_ews_code(p->code, sizeof p->code, text, n);
+		break;
+	case FAULTCODE: /* a:ErrorServerBusy, for want of a ResponseCode */
+		colon = memchr(text, ':', n);
+		if (colon && strncmp(colon, ":Error", 6) == 0)
+			px_ews_code(p->code, sizeof p->code, colon + 1,
+			            n - (size_t)(colon + 1 - text));
+		break;
+	case TEXT:
+		if (!p->failed && !p->text[0])
+			px_ews_text(p->text, sizeof p->text, text, n);
+		break;
+	case VALUE:
+		close_value(p, text, n);
+		break;
+	case MESSAGE:
+	case FAULT:
+		judge(p);
+		break;
+	default:
+		if (p->mailbox)
+			close_mailbox(p, p->mailbox, place, text, n);
+		else
+			close_subscription(p, place, text, n);
+	}
+}
+
+static void on_end(void *arg)
+{
+	struct px_parse *p = arg;
+	struct px_item item = {.kind = PX_ITEM_ALIVE};
+	const char *end = p->staged.data + p->staged.len;
+
+	p->envelopes++;
+	if (!streaming(p) && p->envelopes > 1)
+		p->broken = "more than one envelope";
+	else if (p->answers == 0)
+		p->broken = "no answer in the envelope";
+	else if (!p->fault && !p->mailbox &&
+	         (p->messages == 0 || (p->messages > 1 && !streaming(p))))
+		p->broken = "not one ResponseMessage";
+	if (p->staged.failed)
+		p->memory = true;
+	if (p->alien || p->broken || p->memory)
+		return;
+	if (streaming(p) && !p->failed)
+		p->said(p->arg, &item);
+	if (streaming(p) || !p->failed)
+		for (const char *s = p->staged.data; p->staged.len > 0 && s < end;
+		     s += strlen(s) + 1) {
+			item.kind = (enum px_item_kind) * s;
+			item.id = s + 1;
+			p->said(p->arg, &item);
+		}
+	if (streaming(p)) {
+		item = (struct px_item){.kind = PX_ITEM_CLOSED};
+		if (p->closed)
+			p->said(p->arg, &item);
+		px_buf_free(&p->staged);
+	}
+}
+
+/* ---- the backend ---- */
+
+#define MIB ((size_t)1 << 20)
+
+struct px_parse *px_ews_parse_new(const struct px_query *q, px_item_h *said, void *arg)
+{
+	/* 100 mailboxes of 400 meetings are 8 MB */
+	static const struct px_xml_limits availability = {16 * MIB, 500000, 65536, DEPTH},
+	                                  stream = {1 * MIB, 50000, 16384, DEPTH},
+	                                  other = {MIB / 4, 5000, 65536, DEPTH};
+	static const struct px_xml_calls calls = {on_open, on_close, on_end};
+	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_PROBE;
+	struct px_parse *p = calloc(1, sizeof *p);
+
+	if (!p)
+		return NULL;
+	p->ask = (uint8_t)q->ask;
+	p->n = q->ask == PX_ASK_PROBE ? 1 : q->n;
+	p->said = said;
+	p->arg = arg;
+	p->from = px_ews_slot_before(q->from);
+	p->until = px_ews_slot_after(q->until);
+	p->staged = px_buf_new(stream.bytes);
+	p->xml = px_xml_new(reading ? &availability : streaming(p) ? &stream : &other, &calls, p);
+	if (reading)
+		p->mailbox = calloc(1, sizeof *p->mailbox);
+	if (!p->xml || (reading && !p->mailbox)) {
+		px_ews.parse_free(p);
+		return NULL;
+	}
+	if (reading)
+		p->mailbox->digits = px_buf_new(availability.text);
+	return p;
+}
+
+static struct px_parse *parse_new(enum px_ask ask, size_t n, px_item_h *said, void *arg)
+{
+	const struct px_query q = {.ask = ask, .n = n};
+
+	return px_ews_parse_new(&q, said, arg);
+}
+
+static void parse_free(struct px_parse *p)
+{
+	if (!p)
+		return;
+	px_xml_free(p->xml);
+	px_buf_free(&p->staged);
+	if (p->mailbox) {
+		px_buf_free(&p->mailbox->digits);
+		free(p->mailbox->interval);
+	}
+	free(p->mailbox);
+	free(p);
+}
+
+static void feed(struct px_parse *p, const char *bytes, size_t n)
+{
+	if (!p->fed && !p->broken && !p->memory && !p->alien)
+		p->fed = px_xml_feed(p->xml, bytes, n);
+}
+
+/* Fills out from a code and what else is known. */
+static void conclude(const struct px_parse *p, struct px_reply *out, const char *code,
+                     const char *more)
+{
+	const struct px_ews_row *row = px_ews_row(code);
+	const char *hint = row && row->hint ? row->hint : "";
+	char text[2 * PX_DETAIL_MAX];
+
+	out->verdict = row ? row->verdict : PX_V_TRANSIENT;
+	if (!row && p->ask == PX_ASK_SUBSCRIBE && strncmp(code, "Error", 5) == 0)
+		out->verdict = PX_V_LOST; /* refused by the server, and not by throttling */
+	px_ews_code(out->code, sizeof out->code, code, strlen(code));
+	if (!more)
+		more = "";
+	snprintf(text, sizeof text, "%s%s%s", hint, *hint && *more ? ": " : "", more);
+	px_ews_text(out->detail, sizeof out->detail, text, strlen(text));
+}
+
+/* The error that the envelope itself reported. */
+static void conclude_error(const struct px_parse *p, struct px_reply *out)
+{
+	conclude(p, out, p->code[0] ? p->code : "SOAP fault", p->text);
+	if (p->mailbox && !p->fault) /* the probe's one mailbox */
+		out->verdict = mailbox_verdict(p->code);
+	if (p->gone && out->verdict == PX_V_LOST)
+		out->verdict = PX_V_TRANSIENT;
+}
+
+static bool xml_type(const char *type)
+{
+	return !type || !*type || strcmp(type, "text/xml") == 0 ||
+	       strcmp(type, "application/xml") == 0 || strcmp(type, "application/soap+xml") == 0;
+}
+
+/* HTTP was fine. */
+static void conclude_body(const struct px_parse *p, const struct px_http_answer *a,
+                          struct px_reply *out)
+{
+	const char *why = px_xml_why(p->xml);
+	char text[PX_DETAIL_MAX];
+
+	if (!xml_type(a->type) || p->alien || strncasecmp(why, "DOCTYPE html", 12) == 0) {
+		snprintf(text, sizeof text, "%s answers instead of EWS",
+		         p->alien             ? p->text
+		         : !xml_type(a->type) ? a->type
+		                              : "HTML");
+		conclude(p, out, "not EWS", text);
+	} else if (p->memory || p->fed == -ENOMEM)
+		conclude(p, out, "local", "out of memory");
+	else if (p->fed == -E2BIG)
+		conclude(p, out, "too big", why);
+	else if (p->fed)
+		conclude(p, out, "broken XML", why);
+	else if (p->broken)
+		conclude(p, out, "broken answer", p->broken);
+	else if (!px_xml_between(p->xml) || p->envelopes == 0)
+		conclude(p, out, "cut",
+		         p->envelopes ? "in the middle of an envelope"
+		                      : "before the end of an envelope");
+	else if (p->fault || (p->failed && p->ask != PX_ASK_READ))
+		conclude_error(p, out);
+	else if (streaming(p) && !p->closed)
+		conclude(p, out, "cut", "the stream ended without Closed");
+	else if (p->mailbox && p->index != p->n) {
+		snprintf(text, sizeof text, "%zu of %zu mailboxes", p->index, p->n);
+		conclude(p, out, "broken answer", text);
+	} else if (p->ask == PX_ASK_SUBSCRIBE && p->unusable)
+		conclude(p, out, "bad subscription id", NULL);
+	else if (p->ask == PX_ASK_SUBSCRIBE && p->staged.len == 0)
+		conclude(p, out, "broken answer", "no SubscriptionId");
+}
+
+static void done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
+{
+	static const char *const fail[] = {
+	    [PX_HTTP_RESOLVE] = "resolve", [PX_HTTP_CONNECT] = "connect",
+	    [PX_HTTP_TLS] = "tls",         [PX_HTTP_TIMEOUT] = "timeout",
+	    [PX_HTTP_CUT] = "cut",         [PX_HTTP_TOO_BIG] = "too big",
+	    [PX_HTTP_LOCAL] = "local"};
+	char code[PX_CODE_MAX];
+
+	*out = (struct px_reply){.verdict = PX_V_OK};
+	out->backoff_ms = a->retry_after_ms > p->backoff_ms ? a->retry_after_ms : p->backoff_ms;
+	if (out->backoff_ms > PX_EWS_BACKOFF_MAX)
+		out->backoff_ms = PX_EWS_BACKOFF_MAX;
+
+	if (a->fail != PX_HTTP_ANSWERED) {
+		bool ended = a->fail == PX_HTTP_CUT || a->fail == PX_HTTP_TIMEOUT;
+
+		if (streaming(p) && p->envelopes > 0 && ended && p->failed)
+			conclude_error(p, out);
+		else if (streaming(p) && p->envelopes > 0 && a->fail == PX_HTTP_TIMEOUT)
+			conclude(p, out, "silent", a->detail);
+		else
+			conclude(p, out, fail[a->fail], a->detail);
+		return;
+	}
+	if (a->status == 200) {
+		conclude_body(p, a, out);
+		return;
+	}
+	snprintf(code, sizeof code, "HTTP %d", a->status);
+	if (!px_ews_row(code) && p->failed && p->envelopes > 0 && !p->fed && !p->alien) {
+		conclude_error(p, out);
+		return;
+	}
+	conclude(p, out, a->status >= 300 && a->status < 400 ? "HTTP 302" : code,
+	         p->text[0] ? p->text : a->detail);
+	px_ews_code(out->code, sizeof out->code, code, strlen(code));
+}
+
+const struct px_backend px_ews = {.name = "ews",
+                                  .method = "POST",
+                                  .type = "text/xml; charset=utf-8",
+                                  .read_max = PX_EWS_READ_MAX,
+                                  .stream_max = PX_EWS_STREAM_MAX,
+                                  .id_max = PX_EWS_ID_MAX,
+                                  .heartbeat_ms = 45000,
+                                  .write = px_ews_write,
+                                  .parse_new = parse_new,
+                                  .feed = feed,
+                                  .done = done,
+                                  .parse_free = parse_free};

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ews.h - Exchange Web Services, 2010 SP1 and newer: streaming subscriptions under impersonation
+ * (MS-OXWSNTIF), free/busy by GetUserAvailability (MS-OXWAVLS).
+ *
+ * How answers become items and verdicts, beyond what core/backend.h says:
+ * - PX_ASK_STREAM: items come when their envelope is whole. An envelope that reports an error is no
+ * PX_ITEM_ALIVE. When it names the subscriptions (PX_ITEM_GONE each) the verdict is TRANSIENT,
+ * since the others still stand; LOST means all of them. A stream that had begun and then fell
+ * silent or was cut is TRANSIENT, and OK once the server has said Closed.
+ * - PX_ASK_READ: a mailbox that this gateway can't serve (wrong site or version) is REFUSED with
+ * LOST: its user belongs elsewhere, and the gateway answered the others.
+ * - PX_ASK_PROBE: as a READ of one mailbox; when that is refused, its verdict is the probe's, too.
+ * - backoff_ms is the greater of Retry-After and BackOffMilliseconds, at most PX_EWS_BACKOFF_MAX.
+ */
+#ifndef PX_EWS_H
+#define PX_EWS_H
+
+#include "core/backend.h"
+
+extern const struct px_backend px_ews;
+
+#define PX_EWS_SOAP "http://schemas.xmlsoap.org/soap/envelope/"
+#define PX_EWS_TYPES "http://schemas.microsoft.com/exchange/services/2006/types"
+#define PX_EWS_MESSAGES "http://schemas.microsoft.com/exchange/services/2006/messages"
+#define PX_EWS_ERRORS "http://schemas.microsoft.com/exchange/services/2006/errors"
+
+#define PX_EWS_READ_MAX 100   /* ErrorMailboxDataArrayTooBig beyond */
+#define PX_EWS_STREAM_MAX 200 /* subscriptions of one connection */
+#define PX_EWS_ID_MAX 255
+#define PX_EWS_SLOT_MS                                                                             \
+	300000 /* one digit of MergedFreeBusy; 5 min is the least that may be asked */
+#define PX_EWS_BACKOFF_MAX 3600000 /* ms */
+
+/*
+ * px_ews.parse_new for a whole query (borrowed for the call): so the window is known, without which
+ * a view that has only digits (MergedOnly) can't be told, and its mailbox is REFUSED unless all of
+ * it is free.
+ */
+struct px_parse *px_ews_parse_new(const struct px_query *q, px_item_h *said, void *arg);
+
+/* ---- for the files of this backend ---- */
+
+/* What a code means. Codes: Exchange's own, "HTTP 503", or a word of ours ("connect"). */
+struct px_ews_row {
+	const char *code;
+	enum px_verdict verdict;
+	const char *hint; /* what it means here and what to do; NULL: the code says it */
+};
+extern const struct px_ews_row px_ews_table[]; /* sorted by code */
+extern const size_t px_ews_rows;
+const struct px_ews_row *px_ews_row(const char *code); /* NULL: unknown */
+
+/* Copies n bytes from outside as a code ([A-Za-z0-9 _.-], the rest left out) or as a line of text
+ * (UTF-8 without control and format characters), cut to fit size and ended by NUL. */
+void px_ews_code(char *out, size_t size, const char *s, size_t n);
+void px_ews_text(char *out, size_t size, const char *s, size_t n);
+
+void px_ews_write(struct px_buf *out, const struct px_query *q);
+
+/* The window is asked for in whole slots: then it doesn't matter whether a server counts digits
+ * from its start or from the clock. */
+static inline struct px_wall px_ews_slot_before(struct px_wall w)
+{
+	return (struct px_wall){w.ms - w.ms % PX_EWS_SLOT_MS};
+}
+static inline struct px_wall px_ews_slot_after(struct px_wall w)
+{
+	return px_ews_slot_before((struct px_wall){w.ms + PX_EWS_SLOT_MS - 1});
+}
+
+#endif

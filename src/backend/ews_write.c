@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What we send (schemas: Messages.xsd, types.xsd of Exchange 2010 SP1). The order of children is
+ * the schema's; Exchange enforces it.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "backend/ews.h"
+#include "core/wall.h"
+
+static void leaf(struct px_buf *out, const char *name, const char *text)
+{
+	px_buf_printf(out, "<%s>", name);
+	px_buf_xml(out, text, strlen(text));
+	px_buf_printf(out, "</%s>", name);
+}
+
+/*
+ * SmtpAddress, not PrimarySmtpAddress: the latter refuses a mailbox's other addresses, and an
+ * administrator's list holds these too. Exchange 2010 and newer know it.
+ */
+static void head(struct px_buf *out, const char *impersonated)
+{
+	px_buf_str(out, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
+	                "<soap:Envelope xmlns:soap=\"" PX_EWS_SOAP "\" xmlns:t=\"" PX_EWS_TYPES
+	                "\" xmlns:m=\"" PX_EWS_MESSAGES
+	                "\"><soap:Header><t:RequestServerVersion Version=\"Exchange2010_SP1\"/>");
+	if (impersonated) {
+		px_buf_str(out, "<t:ExchangeImpersonation><t:ConnectingSID>");
+		leaf(out, "t:SmtpAddress", impersonated);
+		px_buf_str(out, "</t:ConnectingSID></t:ExchangeImpersonation>");
+	}
+	px_buf_str(out, "</soap:Header><soap:Body>");
+}
+
+static void subscribe(struct px_buf *out)
+{
+	static const char *const event[] = {"CreatedEvent", "DeletedEvent", "ModifiedEvent",
+	                                    "MovedEvent",   "CopiedEvent",  "FreeBusyChangedEvent"};
+
+	px_buf_str(
+	    out,
+	    "<m:Subscribe><m:StreamingSubscriptionRequest>"
+	    "<t:FolderIds><t:DistinguishedFolderId Id=\"calendar\"/></t:FolderIds><t:EventTypes>");
+	for (size_t i = 0; i < sizeof event / sizeof *event; i++)
+		leaf(out, "t:EventType", event[i]);
+	px_buf_str(out, "</t:EventTypes></m:StreamingSubscriptionRequest></m:Subscribe>");
+}
+
+static void stream(struct px_buf *out, const struct px_query *q)
+{
+	assert(q->n > 0 && q->n <= PX_EWS_STREAM_MAX && q->minutes >= 1 && q->minutes <= 30);
+	px_buf_str(out, "<m:GetStreamingEvents><m:SubscriptionIds>");
+	for (size_t i = 0; i < q->n; i++)
+		leaf(out, "t:SubscriptionId", q->id[i]);
+	px_buf_printf(out,
+	              "</m:SubscriptionIds><m:ConnectionTimeout>%u</m:ConnectionTimeout>"
+	              "</m:GetStreamingEvents>",
+	              q->minutes);
+}
+
+/* Without a zone: then it is in the zone of the request, and that is UTC. */
+static void moment(struct px_buf *out, const char *name, struct px_wall w)
+{
+	char text[PX_WALL_TEXT];
+
+	px_buf_printf(out, "<t:%s>%.19s</t:%s>", name, px_wall_text(w, text), name);
+}
+
+static void availability(struct px_buf *out, const char *const *name, size_t n,
+                         const struct px_query *q)
+{
+	/* a rule for daylight saving must stand there; its bias is 0, so its dates mean nothing */
+	static const char utc[] =
+	    "<t:TimeZone><t:Bias>0</t:Bias>"
+	    "<t:StandardTime><t:Bias>0</t:Bias><t:Time>00:00:00</t:Time><t:DayOrder>1</t:DayOrder>"
+	    "<t:Month>1</t:Month><t:DayOfWeek>Sunday</t:DayOfWeek></t:StandardTime>"
+	    "<t:DaylightTime><t:Bias>0</t:Bias><t:Time>00:00:00</t:Time><t:DayOrder>1</t:DayOrder>"
+	    "<t:Month>6</t:Month><t:DayOfWeek>Sunday</t:DayOfWeek></t:DaylightTime></t:TimeZone>";
+
+	assert(n > 0 && n <= PX_EWS_READ_MAX);
+	px_buf_str(out, "<m:GetUserAvailabilityRequest>");
+	px_buf_str(out, utc);
+	px_buf_str(out, "<m:MailboxDataArray>");
+	for (size_t i = 0; i < n; i++) {
+		px_buf_str(out, "<t:MailboxData><t:Email>");
+		leaf(out, "t:Address", name[i]);
+		px_buf_str(out, "</t:Email><t:AttendeeType>Required</t:AttendeeType>"
+		                "<t:ExcludeConflicts>false</t:ExcludeConflicts></t:MailboxData>");
+	}
+	px_buf_str(out, "</m:MailboxDataArray><t:FreeBusyViewOptions><t:TimeWindow>");
+	moment(out, "StartTime", px_ews_slot_before(q->from));
+	moment(out, "EndTime", px_ews_slot_after(q->until));
+	px_buf_printf(out,
+	              "</t:TimeWindow><t:MergedFreeBusyIntervalInMinutes>%d</"
+	              "t:MergedFreeBusyIntervalInMinutes>"
+	              "<t:RequestedView>FreeBusyMerged</t:RequestedView></t:FreeBusyViewOptions>"
+	              "</m:GetUserAvailabilityRequest>",
+	              PX_EWS_SLOT_MS / 60000);
+}
+
+void px_ews_write(struct px_buf *out, const struct px_query *q)
+{
+	head(out, q->ask == PX_ASK_READ ? NULL : q->mailbox);
+	switch (q->ask) {
+	case PX_ASK_SUBSCRIBE:
+		subscribe(out);
+		break;
+	case PX_ASK_UNSUBSCRIBE:
+		px_buf_str(out, "<m:Unsubscribe>");
+		leaf(out, "m:SubscriptionId", q->id[0]);
+		px_buf_str(out, "</m:Unsubscribe>");
+		break;
+	case PX_ASK_STREAM:
+		stream(out, q);
+		break;
+	case PX_ASK_READ:
+		availability(out, q->name, q->n, q);
+		break;
+	case PX_ASK_PROBE:
+		availability(out, &q->mailbox, 1, q);
+		break;
+	case PX_ASKS:
+		assert(!"an ask");
+	}
+	px_buf_str(out, "</soap:Body></soap:Envelope>");
+}
