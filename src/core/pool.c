@@ -415,7 +415,6 @@ int px_pool_probe(struct px_pool *p, struct px_now now)
 		return PX_NO_GATEWAY;
 	p->gateway[i].probing = true;
 	p->gateway[i].probe_at = never;
-	p->gateway[i].requests++;
 	return (int)i;
 }
 
@@ -429,6 +428,8 @@ enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct 
 	if (!g->probing)
 		return PX_POOL_SAME;
 	g->probing = false;
+	if (g->in_flight > 0)
+		g->in_flight--;
 	note(g, r, now);
 	if (r->verdict == PX_V_BUSY)
 		throttled(p, g, r->backoff_ms, now);
@@ -449,7 +450,7 @@ enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct 
 		return first_of(change, login_answered(p, r->verdict, now));
 	}
 	if (r->verdict == PX_V_DENIED && p->login == PX_LOGIN_OPEN) {
-		if (g->health == PX_GW_DOWN && !px_pool_any_up(p))
+		if (g->health != PX_GW_REFUSED && (g->health == PX_GW_UP || !px_pool_any_up(p)))
 			accuse(p, gateway, now);
 		else
 			refuse(p, g, now);
@@ -464,7 +465,6 @@ void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now)
 	if (!g->probing)
 		return;
 	g->probing = false;
-	g->requests--;
 	if (g->health != PX_GW_UP)
 		g->probe_at = px_after(now, UNSENT_MS);
 	if (p->asking == gateway) {

@@ -105,7 +105,7 @@ bool px_pool_may_stream(const struct px_pool *p, int gateway, struct px_now now)
 bool px_pool_settling(const struct px_pool *p, struct px_now now);
 bool px_pool_any_up(const struct px_pool *p);
 
-/* A request or stream was started / has ended. `stream`: doesn't count against the limit. */
+/* A request, stream or probe was started (counted in flight until ended() or probed()). `stream`: doesn't count against the limit. */
 void px_pool_started(struct px_pool *p, int gateway, bool stream);
 /*
  * Every answer of a request that isn't a probe goes through here. `stream`: as given to started. r->verdict LOST, USER, TRANSIENT say nothing about the
@@ -114,11 +114,11 @@ void px_pool_started(struct px_pool *p, int gateway, bool stream);
 enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream, const struct px_reply *r, struct px_now now);
 
 /*
- * The gateway whose probe is due now, or PX_NO_GATEWAY. The caller must send exactly one probe there, and report it with probed(). Call until it says none.
+ * The gateway whose probe is due now, or PX_NO_GATEWAY. The caller must send exactly one probe there: started(), then probed(); or unsent(). Call until it says none.
  */
 int px_pool_probe(struct px_pool *p, struct px_now now);
 enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct px_reply *r, struct px_now now);
-/* The probe couldn't be sent (nobody to ask about): try again in a second. */
+/* The probe couldn't be sent (nobody to ask about), and wasn't started(): try again in a second. */
 void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now);
 
 /* When the pool next wants something: a probe, the end of a pause or of settling. Not set: never. */
