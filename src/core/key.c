@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "px_key.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
+#include "core/host.h"
 #include "core/utf8.h"
 
 static bool alnum(unsigned char c)
@@ -43,61 +43,12 @@ static bool visible(const char *s, size_t n)
 	return true;
 }
 
-/* A name of labels (RFC 3261 §25.1 hostname, IPv4address; '_' because networks have it). A final
- * dot is fine. */
-static bool hostname(const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (s[i] == '.') {
-			if (i == 0 || s[i - 1] == '.')
-				return false;
-		} else if (!alnum((unsigned char)s[i]) && s[i] != '-' && s[i] != '_') {
-			return false;
-		}
-	}
-	return n > 0;
-}
-
-static bool ipv6(const char *s, size_t n)
-{
-	char text[INET6_ADDRSTRLEN];
-	struct in6_addr address;
-
-	if (n >= sizeof text || memchr(s, '\0', n))
-		return false;
-	memcpy(text, s, n);
-	text[n] = '\0';
-	return inet_pton(AF_INET6, text, &address) == 1;
-}
-
-/* The bytes of the host that s begins with, brackets included; 0: none. */
-static size_t host(const char *s, size_t n)
-{
-	size_t len = 0;
-
-	if (n > 0 && s[0] == '[') {
-		const char *end = memchr(s, ']', n);
-
-		return end && ipv6(s + 1, (size_t)(end - s) - 1) ? (size_t)(end - s) + 1 : 0;
-	}
-	while (len < n && s[len] != ':' && s[len] != ';' && s[len] != '?')
-		len++;
-	return hostname(s, len) ? len : 0;
-}
-
 /* What may follow the host: ":port", ";parameters", "?headers". */
 static bool tail(const char *s, size_t n)
 {
-	size_t i = 0;
+	uint16_t port;
+	size_t i = px_port(s, n, &port);
 
-	if (n > 0 && s[0] == ':') {
-		unsigned port = 0;
-
-		for (i = 1; i < n && s[i] >= '0' && s[i] <= '9' && port <= 65535; i++)
-			port = port * 10 + (unsigned)(s[i] - '0');
-		if (port == 0 || port > 65535)
-			return false;
-	}
 	if (i < n && s[i] != ';' && s[i] != '?')
 		return false;
 	for (; i < n; i++)
@@ -125,7 +76,7 @@ int px_key_from_aor(const char *aor, size_t n, char out[PX_AOR_MAX + 1])
 	if (!at || at == aor)
 		return -EINVAL;
 	user = (size_t)(at - aor);
-	host_len = host(at + 1, n - user - 1);
+	host_len = px_host(at + 1, n - user - 1);
 	if (host_len == 0 || !tail(at + 1 + host_len, n - user - 1 - host_len))
 		return -EINVAL;
 
@@ -161,7 +112,7 @@ int px_key_from_aor(const char *aor, size_t n, char out[PX_AOR_MAX + 1])
 int px_mailbox(const char *address, size_t n, char out[PX_MAILBOX_MAX + 1])
 {
 	const char *at;
-	size_t local;
+	size_t local, domain;
 
 	if (n >= 5 && strncasecmp(address, "smtp:", 5) == 0) {
 		address += 5;
@@ -170,9 +121,12 @@ int px_mailbox(const char *address, size_t n, char out[PX_MAILBOX_MAX + 1])
 	if (n == 0 || !visible(address, n))
 		return -EINVAL;
 	at = memchr(address, '@', n);
-	if (!at || at == address || !hostname(at + 1, n - (size_t)(at - address) - 1))
+	if (!at || at == address)
 		return -EINVAL;
 	local = (size_t)(at - address);
+	domain = n - local - 1;
+	if (domain == 0 || px_host(at + 1, domain) != domain || px_host_is_address(at + 1, domain))
+		return -EINVAL;
 	for (size_t i = 0; i < local; i++) /* RFC 5322 §3.2.3: atoms and dots; no quoted strings */
 		if (strchr("()<>[]:;\\,\"", address[i]))
 			return -EINVAL;
