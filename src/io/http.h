@@ -2,8 +2,15 @@
 /*
  * http.h - HTTPS requests to the gateways: curl multi behind one epoll descriptor in the loop.
  *
- * Verification is always on (chain and name). Only https, no redirects. Answers are counted in the write callback; what is over the ceiling is
- * cut there. The password lives here alone, and is wiped.
+ * Verification is always on (chain and name). Only https, no redirects, no proxy from the
+ * environment. Answers are counted in the write callback; what is over the ceiling is cut there; 64
+ * KiB of headers are. Nothing is said of Accept-Encoding: a stream's events would wait in a
+ * compressor, and 600 decompressors are 25 MB. The password lives here alone, and is wiped.
+ *
+ * Every request has a handle of its own, so that a refused login leaves nothing behind; connections
+ * are kept and shared by libcurl, one request at a time on each (HTTP/1.1): a stream never stands
+ * in a request's way. How many there are is the engine's business. A request on a kept connection
+ * that turns out dead is sent again by libcurl on a new one, if nothing of its answer had come.
  */
 #ifndef PX_HTTP_H
 #define PX_HTTP_H
@@ -17,9 +24,11 @@ struct px_http;
 struct px_http_gateway {
 	const char *url;     /* https://cas1.example.com/EWS/Exchange.asmx */
 	const char *ca_file; /* NULL: the system's */
-	int tls_min;         /* 10, 11, 12, 13 */
-	unsigned concurrency;
+	int tls_min; /* 10, 11, 12, 13; below 12 also weak ciphers and keys are taken from this one
+	              */
 };
+
+enum px_http_auth { PX_HTTP_BASIC, PX_HTTP_NTLM };
 
 typedef void px_http_data_h(void *arg, uint64_t id, const char *bytes, size_t n);
 typedef void px_http_done_h(void *arg, uint64_t id, const struct px_http_answer *a);
@@ -29,23 +38,33 @@ struct px_http_config {
 	unsigned gateways;
 	const char *account;
 	const char *password; /* copied; wiped by free */
-	int auth;             /* enum px_auth of settings */
-	const char *type;     /* Content-Type of what is sent */
-	px_http_data_h *data; /* called from library callbacks: only tell and mark */
-	px_http_done_h *done; /* exactly once per start that wasn't cancelled; never from within start() */
+	enum px_http_auth auth;
+	const char *type; /* Content-Type of what is sent */
+	px_http_data_h
+	    *data; /* called from library callbacks: only tell and mark; cancel is allowed */
+	px_http_done_h
+	    *done; /* exactly once per start that wasn't cancelled; never from within start() */
 	void *arg;
 };
 
-/* 0 or a negative errno, with a line for the operator in why when a file can't be used. *out on success only. */
-int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http_config *c, char why[256]);
+#define PX_HTTP_WHY 256
+
+/* 0 or a negative errno, with a line for the operator in why. *out on success only. */
+int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http_config *c,
+                char why[PX_HTTP_WHY]);
 void px_http_free(struct px_http *h); /* ends everything, calls nothing */
 
 /*
- * Starts one request; takes *body's bytes. Never fails visibly: what can't be started ends in done(PX_HTTP_LOCAL). The ceiling is in bytes of
- * the answer's body (0: none, for streams).
+ * Starts one request; takes *body's bytes. Never fails visibly: what can't be started ends in
+ * done(PX_HTTP_LOCAL). The ceiling is in bytes of the answer's body (0: a stream: none, and small
+ * buffers). timeout_ms from now to the end of the answer, 0: none; a connection has 8 s to be made
+ * in any case. Not from within `data`.
+ *
+ * Of an answer, `status` is set as soon as one came, whatever happened afterwards; `detail` is
+ * printable ASCII and says in words what the library, the system or the certificate had to say.
  */
-void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body, const char *anchor, int64_t timeout_ms,
-                   int64_t ceiling);
+void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
+                   const char *anchor, int64_t timeout_ms, int64_t ceiling);
 void px_http_cancel(struct px_http *h, uint64_t id); /* unknown ids are fine */
 
 #endif

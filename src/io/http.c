@@ -1,0 +1,760 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "io/http.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "px_version.h"
+
+#define CONNECT_MS 8000L
+#define HEADERS_MAX 65536
+#define RETRY_AFTER_MAX_S 86400
+#define BUCKETS 256 /* some 600 streams and as many requests at most */
+#define EVENTS 64   /* descriptors served in one round of the loop */
+
+struct gateway {
+	char *url;
+	X509_STORE *trusted; /* shared by the gateways with the same file */
+	int tls_min;
+};
+
+struct request {
+	uint64_t id;
+	struct px_http *h;
+	struct gateway *gateway;
+	CURL *easy; /* NULL: couldn't be started, its done() is due */
+	struct px_buf body;
+	char *anchor;              /* the header line */
+	struct curl_slist headers; /* anchor, then the common ones */
+	int64_t got, ceiling;
+	size_t header_bytes;
+	bool cancelled; /* from within a callback: dropped when the library has returned */
+	bool too_big, no_socket;
+	bool headers_whole; /* libcurl takes an answer that ends in the middle of its headers for a
+	                       good one */
+	bool distrusted;    /* the certificate's check failed, and `certificate` says whose */
+	char certificate[PX_DETAIL_MAX];
+	char error[CURL_ERROR_SIZE];
+	struct request *next; /* in its bucket */
+};
+
+struct px_http {
+	struct px_loop *loop;
+	CURLM *multi;
+	int epoll, timer;
+	struct gateway *gateway;
+	unsigned gateways;
+	char *account, *password;
+	enum px_http_auth auth;
+	struct curl_slist *headers;
+	px_http_data_h *data;
+	px_http_done_h *done;
+	void *arg;
+	bool inside; /* the library is running, and calls us */
+	bool sweep;  /* a request was cancelled from inside */
+	unsigned unstarted;
+	struct request *bucket[BUCKETS];
+};
+
+/* Where a connection's SSL_CTX says whose it is. Process-wide, as OpenSSL has it. */
+static int ex_http = -1, ex_id = -1;
+
+/* ---- requests by id ---- */
+
+static struct request **bucket_of(struct px_http *h, uint64_t id)
+{
+	return &h->bucket[(id ^ id >> 32) % BUCKETS];
+}
+
+static struct request *find(struct px_http *h, uint64_t id)
+{
+	for (struct request *r = *bucket_of(h, id); r; r = r->next)
+		if (r->id == id && !r->cancelled)
+			return r;
+	return NULL;
+}
+
+static void drop(struct request *r)
+{
+	struct request **at = bucket_of(r->h, r->id);
+
+	while (*at != r)
+		at = &(*at)->next;
+	*at = r->next;
+	if (r->easy) {
+		curl_multi_remove_handle(r->h->multi, r->easy);
+		curl_easy_cleanup(r->easy);
+	} else {
+		r->h->unstarted--;
+	}
+	px_buf_free(&r->body);
+	free(r->anchor);
+	free(r);
+}
+
+/* ---- the certificate in words ---- */
+
+/* The names a client may use for it: what the operator has to compare with the URL. */
+static void names_of(X509 *cert, char *out, size_t size)
+{
+	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	size_t len = 0;
+
+	out[0] = '\0';
+	for (int i = 0; i < sk_GENERAL_NAME_num(names) && len < size; i++) {
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+		const ASN1_STRING *s = name->d.ia5;
+		char ip[INET6_ADDRSTRLEN] = "";
+
+		if (name->type == GEN_DNS) {
+			len += (size_t)snprintf(out + len, size - len, "%s%.*s", len ? ", " : "",
+			                        ASN1_STRING_length(s), ASN1_STRING_get0_data(s));
+		} else if (name->type == GEN_IPADD) {
+			inet_ntop(ASN1_STRING_length(s) == 4 ? AF_INET : AF_INET6,
+			          ASN1_STRING_get0_data(s), ip, sizeof ip);
+			len += (size_t)snprintf(out + len, size - len, "%s%s", len ? ", " : "", ip);
+		}
+	}
+	GENERAL_NAMES_free(names);
+	if (len == 0)
+		X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, out,
+		                          (int)size);
+}
+
+/* OpenSSL's word on each certificate of a chain, the server's own last: heard, not changed. */
+static int certificate_checked(int ok, X509_STORE_CTX *x)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	struct px_http *h = SSL_CTX_get_ex_data(ctx, ex_http);
+	/* by id: a server may ask for a new handshake when the request that made the connection is
+	 * long gone */
+	struct request *r = find(h, (uint64_t)(uintptr_t)SSL_CTX_get_ex_data(ctx, ex_id));
+	X509 *cert = X509_STORE_CTX_get_current_cert(x);
+	char subject[72] = "", issuer[72] = "", names[160], until[16] = "";
+	struct tm tm;
+
+	if (!r || !cert || r->distrusted)
+		return ok;
+	if (ok) {
+		if (X509_STORE_CTX_get_error_depth(x) == 0) {
+			names_of(cert, names, sizeof names);
+			snprintf(r->certificate, sizeof r->certificate, "the certificate is for %s",
+			         names[0] ? names : "no host at all");
+		}
+		return ok;
+	}
+	r->distrusted = true;
+	X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof subject);
+	X509_NAME_oneline(X509_get_issuer_name(cert), issuer, sizeof issuer);
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
+		strftime(until, sizeof until, "%Y-%m-%d", &tm);
+	snprintf(r->certificate, sizeof r->certificate, "%s, issued by %s, valid until %s", subject,
+	         issuer, until);
+	return ok;
+}
+
+/* ---- libcurl's callbacks ---- */
+
+static CURLcode on_ssl_ctx(CURL *easy, void *ssl_ctx, void *arg)
+{
+	struct request *r = arg;
+	SSL_CTX *ctx = ssl_ctx;
+
+	(void)easy;
+	/* one store for all connections to this gateway: libcurl's own cache holds one file only */
+	SSL_CTX_set1_cert_store(ctx, r->gateway->trusted);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_ex_data(ctx, ex_http, r->h);
+	SSL_CTX_set_ex_data(ctx, ex_id, (void *)(uintptr_t)r->id);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, certificate_checked);
+	return CURLE_OK;
+}
+
+static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *a)
+{
+	struct request *r = arg;
+	int fd = socket(a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->protocol);
+
+	(void)purpose;
+	/* a family that this host hasn't got is as good as unreachable; the rest is our own trouble
+	 */
+	if (fd < 0 && errno != EAFNOSUPPORT)
+		r->no_socket = true;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct request *r = arg;
+
+	r->header_bytes += size * n;
+	r->headers_whole = bytes[0] == '\r' || bytes[0] == '\n';
+	if (r->header_bytes > HEADERS_MAX) {
+		r->too_big = true;
+		return 0;
+	}
+	return size * n;
+}
+
+/* The request's own bytes aren't needed any more once they have all left and their answer has
+ * begun: a stream would hold them for half an hour. */
+static void let_body_go(struct request *r)
+{
+	curl_off_t sent = 0;
+
+	if (!r->body.data)
+		return;
+	curl_easy_getinfo(r->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+	if (sent < (curl_off_t)r->body.len)
+		return;
+	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, "");
+	px_buf_free(&r->body);
+}
+
+static size_t on_data(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct request *r = arg;
+
+	if (r->cancelled)
+		return 0;
+	r->got += (int64_t)n;
+	if (r->ceiling > 0 && r->got > r->ceiling) {
+		r->too_big = true;
+		return 0;
+	}
+	let_body_go(r);
+	r->h->data(r->h->arg, r->id, bytes, n);
+	return r->cancelled ? 0 : size * n;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+{
+	struct px_http *h = arg;
+	struct epoll_event ev = {.data.fd = fd};
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, NULL);
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		ev.events |= EPOLLIN;
+	if (what & CURL_POLL_OUT)
+		ev.events |= EPOLLOUT;
+	if (epoll_ctl(h->epoll, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) < 0)
+		return -1;
+	curl_multi_assign(h->multi, fd, h);
+	return 0;
+}
+
+static void arm(struct px_http *h, long ms)
+{
+	struct itimerspec t = {0};
+
+	if (ms >= 0) {
+		t.it_value.tv_sec = ms / 1000;
+		t.it_value.tv_nsec = ms % 1000 * 1000000 + 1; /* all 0 would disarm it */
+	}
+	timerfd_settime(h->timer, 0, &t, NULL);
+}
+
+static int on_timer(CURLM *multi, long ms, void *arg)
+{
+	struct px_http *h = arg;
+
+	(void)multi;
+	arm(h, h->unstarted ? 0 : ms);
+	return 0;
+}
+
+/* ---- the end of a request ---- */
+
+/* Were we still on the way to a connection? libcurl calls every lapse of time the same. */
+static enum px_http_fail timed_out(struct request *r)
+{
+	curl_off_t resolved = 0, ready = 0;
+	long made = 0, status = 0;
+
+	curl_easy_getinfo(r->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+	curl_easy_getinfo(r->easy, CURLINFO_APPCONNECT_TIME_T, &ready);
+	curl_easy_getinfo(r->easy, CURLINFO_NUM_CONNECTS, &made);
+	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status > 0 || ready > 0)
+		return PX_HTTP_TIMEOUT;
+	if (resolved == 0)
+		return PX_HTTP_RESOLVE;
+	return made == 0 ? PX_HTTP_TIMEOUT : PX_HTTP_CONNECT;
+}
+
+static enum px_http_fail fail_of(struct request *r, CURLcode code)
+{
+	switch (code) {
+	case CURLE_OK:
+		return r->headers_whole ? PX_HTTP_ANSWERED : PX_HTTP_CUT;
+	case CURLE_COULDNT_RESOLVE_HOST:
+		return PX_HTTP_RESOLVE;
+	case CURLE_COULDNT_CONNECT:
+		return r->no_socket ? PX_HTTP_LOCAL : PX_HTTP_CONNECT;
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SSL_CIPHER:
+	case CURLE_SSL_ISSUER_ERROR:
+	case CURLE_SSL_INVALIDCERTSTATUS:
+		return PX_HTTP_TLS;
+	case CURLE_OPERATION_TIMEDOUT:
+		return timed_out(r);
+	case CURLE_WRITE_ERROR: /* ours: nothing else in the callbacks refuses */
+		return PX_HTTP_TOO_BIG;
+	case CURLE_OUT_OF_MEMORY:
+	case CURLE_FAILED_INIT:
+	case CURLE_BAD_FUNCTION_ARGUMENT:
+		return PX_HTTP_LOCAL;
+	default: /* SEND, RECV, GOT_NOTHING, PARTIAL_FILE, not HTTP at all ... */
+		return r->too_big ? PX_HTTP_TOO_BIG : PX_HTTP_CUT;
+	}
+}
+
+static void say_detail(struct request *r, CURLcode code, enum px_http_fail fail, char *out,
+                       size_t size)
+{
+	long system_error = 0;
+
+	switch (fail) {
+	case PX_HTTP_TOO_BIG:
+		snprintf(out, size, "answer over %lld bytes, ended by us",
+		         r->header_bytes > HEADERS_MAX ? (long long)HEADERS_MAX
+		                                       : (long long)r->ceiling);
+		break;
+	case PX_HTTP_CONNECT:
+		curl_easy_getinfo(r->easy, CURLINFO_OS_ERRNO, &system_error);
+		if (code == CURLE_COULDNT_CONNECT && system_error != 0)
+			snprintf(out, size, "%s", strerror((int)system_error));
+		else
+			snprintf(out, size, "%s",
+			         r->error[0] ? r->error : curl_easy_strerror(code));
+		break;
+	case PX_HTTP_CUT:
+		if (code == CURLE_OK) {
+			snprintf(out, size, "connection closed in the middle of the headers");
+			break;
+		}
+		/* fall through */
+	default:
+		snprintf(out, size, "%s%s%s", r->error[0] ? r->error : curl_easy_strerror(code),
+		         code == CURLE_PEER_FAILED_VERIFICATION && r->certificate[0] ? ": " : "",
+		         code == CURLE_PEER_FAILED_VERIFICATION ? r->certificate : "");
+	}
+	for (char *c = out; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
+/* Content-Type in lower case and without parameters. */
+static const char *type_of(struct request *r, char *out, size_t size)
+{
+	const char *type = NULL;
+	size_t n = 0;
+
+	curl_easy_getinfo(r->easy, CURLINFO_CONTENT_TYPE, &type);
+	if (!type)
+		return NULL;
+	while (n < size - 1 && type[n] > ' ' && type[n] <= '~' && type[n] != ';') {
+		out[n] = (char)tolower((unsigned char)type[n]);
+		n++;
+	}
+	out[n] = '\0';
+	return n > 0 ? out : NULL;
+}
+
+static void finish(struct request *r, CURLcode code)
+{
+	struct px_http *h = r->h;
+	struct px_http_answer a = {.fail = fail_of(r, code), .retry_after_ms = -1};
+	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 8], type[64];
+	curl_off_t retry_after = 0;
+	long status = 0;
+	uint64_t id = r->id;
+
+	if (r->cancelled) {
+		drop(r);
+		return;
+	}
+	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	a.status = (int)status;
+	if (retry_after > 0)
+		a.retry_after_ms =
+		    (retry_after < RETRY_AFTER_MAX_S ? retry_after : RETRY_AFTER_MAX_S) * 1000;
+	a.type = type_of(r, type, sizeof type);
+	if (a.fail != PX_HTTP_ANSWERED) {
+		say_detail(r, code, a.fail, detail, sizeof detail);
+		a.detail = detail;
+	}
+	drop(r);
+	h->done(h->arg, id, &a);
+}
+
+static struct request *first_unstarted(struct px_http *h)
+{
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (struct request *r = h->bucket[i]; r; r = r->next)
+			if (!r->easy)
+				return r;
+	return NULL;
+}
+
+static void finish_unstarted(struct px_http *h)
+{
+	static const struct px_http_answer local = {
+	    .fail = PX_HTTP_LOCAL, .retry_after_ms = -1, .detail = "out of memory"};
+
+	for (unsigned n = h->unstarted; n > 0 && h->unstarted > 0; n--) {
+		struct request *r = first_unstarted(h);
+		uint64_t id = r->id;
+
+		drop(r);
+		h->done(h->arg, id, &local);
+	}
+}
+
+static void sweep(struct px_http *h)
+{
+	h->sweep = false;
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		struct request *next;
+
+		for (struct request *r = h->bucket[i]; r; r = next) {
+			next = r->next;
+			if (r->cancelled)
+				drop(r);
+		}
+	}
+}
+
+static void ready(void *arg)
+{
+	struct px_http *h = arg;
+	struct epoll_event ev[EVENTS];
+	int n = epoll_wait(h->epoll, ev, EVENTS, 0), running, left;
+	CURLMsg *msg;
+
+	h->inside = true;
+	for (int i = 0; i < n; i++) {
+		int what = 0;
+
+		if (ev[i].data.fd == h->timer) {
+			uint64_t times;
+
+			if (read(h->timer, &times, sizeof times) == sizeof times)
+				curl_multi_socket_action(h->multi, CURL_SOCKET_TIMEOUT, 0,
+				                         &running);
+			continue;
+		}
+		if (ev[i].events & EPOLLIN)
+			what |= CURL_CSELECT_IN;
+		if (ev[i].events & EPOLLOUT)
+			what |= CURL_CSELECT_OUT;
+		if (ev[i].events & (EPOLLERR | EPOLLHUP))
+			what |= CURL_CSELECT_ERR;
+		curl_multi_socket_action(h->multi, ev[i].data.fd, what, &running);
+	}
+	h->inside = false;
+	if (h->sweep)
+		sweep(h);
+	while ((msg = curl_multi_info_read(h->multi, &left))) {
+		struct request *r;
+
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &r);
+		finish(r, msg->data.result);
+	}
+	if (h->unstarted)
+		finish_unstarted(h);
+}
+
+/* ---- what the engine asks for ---- */
+
+static bool prepare(struct request *r, int64_t timeout_ms)
+{
+	static const long version[] = {[10] = CURL_SSLVERSION_TLSv1_0,
+	                               [11] = CURL_SSLVERSION_TLSv1_1,
+	                               [12] = CURL_SSLVERSION_TLSv1_2,
+	                               [13] = CURL_SSLVERSION_TLSv1_3};
+	struct px_http *h = r->h;
+	CURL *c = r->easy = curl_easy_init();
+	CURLcode e = CURLE_OK;
+
+	if (!c)
+		return false;
+#define SET(option, value) (e = e ? e : curl_easy_setopt(c, CURLOPT_##option, value))
+	SET(PRIVATE, r);
+	SET(ERRORBUFFER, r->error);
+	SET(URL, r->gateway->url);
+	SET(PROTOCOLS_STR, "https");
+	SET(PROXY, ""); /* none, whatever the environment says */
+	SET(FOLLOWLOCATION, 0L);
+	SET(HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	SET(HTTPHEADER, r->anchor ? &r->headers : h->headers);
+	SET(USERAGENT, "pua_exchange/" PX_VERSION);
+	SET(POSTFIELDS, r->body.data ? r->body.data : "");
+	SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
+	SET(UPLOAD_BUFFERSIZE, 16384L);
+	SET(BUFFERSIZE, r->ceiling ? 16384L : 4096L);
+
+	SET(HTTPAUTH, h->auth == PX_HTTP_NTLM ? CURLAUTH_NTLM : CURLAUTH_BASIC);
+	SET(USERNAME, h->account);
+	SET(PASSWORD, h->password);
+
+	SET(SSL_VERIFYPEER, 1L);
+	SET(SSL_VERIFYHOST, 2L);
+	SET(CAINFO, NULL); /* on_ssl_ctx brings its own */
+	SET(CAPATH, NULL);
+	SET(CA_CACHE_TIMEOUT, 0L); /* or it takes the first gateway's store for everybody's */
+	SET(SSLVERSION, version[r->gateway->tls_min]);
+	if (r->gateway->tls_min < 12)
+		SET(SSL_CIPHER_LIST, "DEFAULT@SECLEVEL=0");
+	SET(SSL_SESSIONID_CACHE, 0L); /* it would be kept by this handle alone */
+	SET(SSL_CTX_FUNCTION, on_ssl_ctx);
+	SET(SSL_CTX_DATA, r);
+
+	SET(NOSIGNAL, 1L);
+	SET(QUICK_EXIT, 1L); /* a dead DNS server holds nobody but the request */
+	SET(CONNECTTIMEOUT_MS, CONNECT_MS);
+	SET(TIMEOUT_MS, (long)timeout_ms);
+	SET(TCP_KEEPALIVE, 1L);
+	SET(TCP_KEEPIDLE, 30L);
+	SET(TCP_KEEPINTVL, 15L);
+	SET(OPENSOCKETFUNCTION, on_open_socket);
+	SET(OPENSOCKETDATA, r);
+	SET(HEADERFUNCTION, on_header);
+	SET(HEADERDATA, r);
+	SET(WRITEFUNCTION, on_data);
+	SET(WRITEDATA, r);
+#undef SET
+	return e == CURLE_OK && curl_multi_add_handle(h->multi, c) == CURLM_OK;
+}
+
+void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
+                   const char *anchor, int64_t timeout_ms, int64_t ceiling)
+{
+	struct request *r = calloc(1, sizeof *r);
+
+	assert(!h->inside);
+	assert(gateway >= 0 && (unsigned)gateway < h->gateways);
+	if (!r)
+		abort(); /* without it there is no way to keep the promise of one done() */
+	*r = (struct request){.id = id,
+	                      .h = h,
+	                      .gateway = &h->gateway[gateway],
+	                      .body = *body,
+	                      .ceiling = ceiling,
+	                      .next = *bucket_of(h, id)};
+	body->data = NULL;
+	body->len = body->cap = 0;
+	*bucket_of(h, id) = r;
+	if (anchor && anchor[0] && !strpbrk(anchor, "\r\n")) {
+		if (asprintf(&r->anchor, "X-AnchorMailbox: %s", anchor) < 0)
+			r->anchor = NULL;
+		r->headers = (struct curl_slist){.data = r->anchor, .next = h->headers};
+	}
+	if (prepare(r, timeout_ms))
+		return;
+	curl_easy_cleanup(r->easy);
+	r->easy = NULL;
+	h->unstarted++;
+	arm(h, 0);
+}
+
+void px_http_cancel(struct px_http *h, uint64_t id)
+{
+	struct request *r = find(h, id);
+
+	if (!r)
+		return;
+	if (h->inside)
+		r->cancelled = h->sweep = true;
+	else
+		drop(r);
+}
+
+/* ---- making and ending ---- */
+
+static int trust(struct px_http *h, unsigned i, const struct px_http_gateway *from, char *why)
+{
+	struct gateway *g = &h->gateway[i];
+
+	for (unsigned k = 0; k < i; k++) {
+		const char *other = (from - i + k)->ca_file;
+
+		if ((other && from->ca_file) ? strcmp(other, from->ca_file) == 0
+		                             : other == from->ca_file) {
+			g->trusted = h->gateway[k].trusted;
+			X509_STORE_up_ref(g->trusted);
+			return 0;
+		}
+	}
+	g->trusted = X509_STORE_new();
+	if (!g->trusted)
+		return -ENOMEM;
+	/* as libcurl does: an issuer or server in the file is trusted, though its own root isn't
+	 * there */
+	X509_STORE_set_flags(g->trusted, X509_V_FLAG_PARTIAL_CHAIN);
+	ERR_clear_error();
+	if (from->ca_file ? X509_STORE_load_file(g->trusted, from->ca_file)
+	                  : X509_STORE_set_default_paths(g->trusted))
+		return 0;
+	snprintf(why, PX_HTTP_WHY, "ca_file %s: no certificates could be read from it (%s)",
+	         from->ca_file ? from->ca_file : "of the system",
+	         access(from->ca_file ? from->ca_file : "/", R_OK) < 0
+	             ? strerror(errno)
+	             : ERR_reason_error_string(ERR_peek_last_error()));
+	ERR_clear_error();
+	return -EINVAL;
+}
+
+static int add_gateways(struct px_http *h, const struct px_http_config *c, char *why)
+{
+	h->gateway = calloc(c->gateways, sizeof *h->gateway);
+	if (!h->gateway)
+		return -ENOMEM;
+	for (unsigned i = 0; i < c->gateways; i++) {
+		const struct px_http_gateway *from = &c->gateway[i];
+		CURLU *url = curl_url();
+		bool good = url && curl_url_set(url, CURLUPART_URL, from->url, 0) == CURLUE_OK;
+
+		curl_url_cleanup(url);
+		h->gateways++;
+		if (!good || strncasecmp(from->url, "https://", 8) != 0) {
+			snprintf(why, PX_HTTP_WHY,
+			         "gateway %.150s: must be a URL that begins with https://",
+			         from->url);
+			return -EINVAL;
+		}
+		h->gateway[i].tls_min = from->tls_min;
+		h->gateway[i].url = strdup(from->url);
+		if (!h->gateway[i].url)
+			return -ENOMEM;
+		int err = trust(h, i, from, why);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+static int add_headers(struct px_http *h, const char *type)
+{
+	char line[128];
+	const char *const lines[] = {line, "Accept: text/xml", "Expect:"}; /* no 100-continue */
+
+	snprintf(line, sizeof line, "Content-Type: %s", type);
+	for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
+		struct curl_slist *more = curl_slist_append(h->headers, lines[i]);
+
+		if (!more)
+			return -ENOMEM;
+		h->headers = more;
+	}
+	return 0;
+}
+
+static int open_descriptors(struct px_http *h)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	ev.data.fd = h->timer;
+	if (h->epoll < 0 || h->timer < 0 || epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->timer, &ev) < 0)
+		return -errno;
+	return px_loop_watch(h->loop, h->epoll, ready, h);
+}
+
+int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http_config *c,
+                char why[PX_HTTP_WHY])
+{
+	struct px_http *h = calloc(1, sizeof *h);
+	int err;
+
+	why[0] = '\0';
+	if (!h)
+		return -ENOMEM;
+	h->loop = loop;
+	h->epoll = h->timer = -1;
+	h->auth = c->auth;
+	h->data = c->data;
+	h->done = c->done;
+	h->arg = c->arg;
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+	if (ex_http < 0) {
+		ex_http = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+		ex_id = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	}
+	h->account = strdup(c->account);
+	h->password = strdup(c->password);
+	h->multi = curl_multi_init();
+	err = h->account && h->password && h->multi ? 0 : -ENOMEM;
+	if (err == 0)
+		err = add_gateways(h, c, why);
+	if (err == 0)
+		err = add_headers(h, c->type);
+	if (err == 0)
+		err = open_descriptors(h);
+	if (err < 0) {
+		if (!why[0])
+			snprintf(why, PX_HTTP_WHY, "%s", strerror(-err));
+		px_http_free(h);
+		return err;
+	}
+	curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h);
+	curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
+	*out = h;
+	return 0;
+}
+
+void px_http_free(struct px_http *h)
+{
+	if (!h)
+		return;
+	for (unsigned i = 0; i < BUCKETS; i++)
+		while (h->bucket[i])
+			drop(h->bucket[i]);
+	curl_multi_cleanup(h->multi);
+	if (h->epoll >= 0) {
+		px_loop_unwatch(h->loop, h->epoll);
+		close(h->epoll);
+	}
+	if (h->timer >= 0)
+		close(h->timer);
+	for (unsigned i = 0; i < h->gateways; i++) {
+		X509_STORE_free(h->gateway[i].trusted);
+		free(h->gateway[i].url);
+	}
+	free(h->gateway);
+	curl_slist_free_all(h->headers);
+	free(h->account);
+	if (h->password)
+		explicit_bzero(h->password, strlen(h->password));
+	free(h->password);
+	free(h);
+	curl_global_cleanup();
+}

@@ -1,0 +1,963 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * HTTPS requests against a TLS server in threads of this process. The server's certificates are
+ * made here; what it does with a request is chosen by the path.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "io/http.h"
+
+/* ---- certificates ---- */
+
+struct issuer {
+	X509 *cert;
+	EVP_PKEY *key;
+	char file[64];
+};
+
+static char folder[] = "/tmp/px-http-XXXXXX";
+static struct issuer ca_a, ca_b;
+static EVP_PKEY *server_key;
+
+static X509 *make_cert(const struct issuer *by, EVP_PKEY *key, const char *cn, const char *san,
+                       long days)
+{
+	static long serial = 1;
+	X509 *x = X509_new();
+	X509_NAME *name = X509_get_subject_name(x);
+	X509V3_CTX v3;
+
+	X509_set_version(x, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(x), serial++);
+	X509_gmtime_adj(X509_getm_notBefore(x), -30 * 86400L);
+	X509_gmtime_adj(X509_getm_notAfter(x), days * 86400L);
+	X509_set_pubkey(x, key);
+	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
+	X509_set_issuer_name(x, by ? X509_get_subject_name(by->cert) : name);
+	X509V3_set_ctx(&v3, by ? by->cert : x, x, NULL, NULL, 0);
+	X509_EXTENSION *e =
+	    san ? X509V3_EXT_conf_nid(NULL, &v3, NID_subject_alt_name, san)
+	        : X509V3_EXT_conf_nid(NULL, &v3, NID_basic_constraints, "critical,CA:TRUE");
+	assert_non_null(e);
+	X509_add_ext(x, e, -1);
+	X509_EXTENSION_free(e);
+	assert_true(X509_sign(x, by ? by->key : key, EVP_sha256()) > 0);
+	return x;
+}
+
+static void make_issuer(struct issuer *ca, const char *name)
+{
+	FILE *f;
+
+	ca->key = EVP_EC_gen("P-256");
+	ca->cert = make_cert(NULL, ca->key, name, NULL, 30);
+	snprintf(ca->file, sizeof ca->file, "%s/%s.pem", folder, name);
+	f = fopen(ca->file, "w");
+	assert_non_null(f);
+	PEM_write_X509(f, ca->cert);
+	fclose(f);
+}
+
+/* ---- the server ---- */
+
+enum { GOOD, OTHER_CA, OTHER_CA_AGAIN, WRONG_NAME, EXPIRED, OLD_TLS, NO_TLS, REFUSED, SITES };
+
+struct site {
+	int fd, port;
+	bool plain;
+	SSL_CTX *ctx;
+	pthread_t thread;
+};
+
+static struct site site[SITES];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char last_request[65536 * 2];
+static unsigned connections, requests, connections_open;
+static pthread_cond_t closed = PTHREAD_COND_INITIALIZER;
+
+static bool say(SSL *s, const char *fmt, ...)
+{
+	char text[4096];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	return SSL_write(s, text, n) == n;
+}
+
+static void plain_answer(SSL *s, const char *status, const char *headers, const char *body)
+{
+	say(s,
+	    "HTTP/1.1 %s\r\nContent-Type: Text/XML; charset=utf-8\r\n%sContent-Length: "
+	    "%zu\r\n\r\n%s",
+	    status, headers, strlen(body), body);
+}
+
+/* Reads one request; false: none came. The text is left in `in`, NUL-terminated. */
+static bool read_request(SSL *s, char *in, size_t size)
+{
+	size_t n = 0, want = 0;
+	char *end;
+
+	for (;;) {
+		int got = SSL_read(s, in + n, (int)(size - 1 - n));
+
+		if (got <= 0)
+			return false;
+		n += (size_t)got;
+		in[n] = '\0';
+		end = strstr(in, "\r\n\r\n");
+		if (!end)
+			continue;
+		if (want == 0) {
+			char *length = strcasestr(in, "Content-Length:");
+
+			want = (size_t)(end + 4 - in) + (length ? (size_t)atol(length + 15) : 0);
+		}
+		if (n >= want)
+			return true;
+	}
+}
+
+static void wait_for_close(SSL *s)
+{
+	char c[256];
+
+	while (SSL_read(s, c, sizeof c) > 0)
+		;
+}
+
+/* One request of the n-th on this connection. False: the connection is over. */
+static bool serve(SSL *s, const char *in, unsigned nth)
+{
+	char path[64] = "";
+
+	sscanf(in, "POST /%63[^ ]", path);
+	if (strcmp(path, "ok") == 0) {
+		plain_answer(s, "200 OK", "", "fine");
+	} else if (strcmp(path, "chunks") == 0 || strcmp(path, "stream") == 0) {
+		say(s, "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nTransfer-Encoding: "
+		       "chunked\r\n\r\n");
+		for (int i = 0; i < 5; i++) {
+			if (!say(s, "5\r\nnews%d\r\n", i))
+				return false;
+			usleep(20000);
+		}
+		if (strcmp(path, "stream") == 0) {
+			wait_for_close(s);
+			return false;
+		}
+		say(s, "0\r\n\r\n");
+	} else if (strcmp(path, "cut") == 0) {
+		say(s, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+		return false;
+	} else if (strcmp(path, "cutchunk") == 0) {
+		say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\nhalf");
+		return false;
+	} else if (strcmp(path, "nothing") == 0) {
+		return false;
+	} else if (strcmp(path, "silent") == 0) {
+		wait_for_close(s);
+		return false;
+	} else if (strcmp(path, "huge") == 0) {
+		say(s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+		while (say(s, "200\r\n%0512d\r\n", 1))
+			;
+		return false;
+	} else if (strcmp(path, "headers") == 0) {
+		say(s, "HTTP/1.1 200 OK\r\n");
+		while (say(s, "X-%d: %01000d\r\n", 1, 1))
+			;
+		return false;
+	} else if (strcmp(path, "garbage") == 0) {
+		say(s, "SSH-2.0-OpenSSH_9.2\r\n");
+		return false;
+	} else if (strcmp(path, "401") == 0) {
+		plain_answer(s, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n",
+		             "no");
+	} else if (strcmp(path, "302") == 0) {
+		plain_answer(s, "302 Found", "Location: https://localhost/ok\r\n", "");
+	} else if (strcmp(path, "503") == 0) {
+		plain_answer(s, "503 Busy", "Retry-After: 7\r\n", "later");
+	} else if (strcmp(path, "once") == 0) {
+		if (nth > 1)
+			return false; /* a kept connection that turns out dead */
+		plain_answer(s, "200 OK", "", "fine");
+	} else if (strcmp(path, "begun") == 0) {
+		if (nth > 1)
+			say(s, "HTTP/1.1 200 OK\r\nContent-Le");
+		else
+			plain_answer(s, "200 OK", "", "fine");
+		return nth == 1;
+	} else {
+		plain_answer(s, "404 Not Found", "", "");
+	}
+	return true;
+}
+
+struct accepted {
+	struct site *site;
+	int fd;
+};
+
+static void *connection(void *arg)
+{
+	struct accepted *a = arg;
+	char *in = malloc(sizeof last_request);
+	unsigned nth = 0;
+
+	if (a->site->plain) {
+		while (read(a->fd, in, 4096) > 0)
+			; /* takes everything, says nothing */
+	} else {
+		SSL *s = SSL_new(a->site->ctx);
+
+		SSL_set_fd(s, a->fd);
+		if (SSL_accept(s) == 1) {
+			bool more = true;
+
+			while (more && read_request(s, in, sizeof last_request)) {
+				pthread_mutex_lock(&lock);
+				requests++;
+				strcpy(last_request, in);
+				pthread_mutex_unlock(&lock);
+				more = serve(s, in, ++nth);
+			}
+		}
+		SSL_free(s);
+	}
+	close(a->fd);
+	free(in);
+	free(a);
+	pthread_mutex_lock(&lock);
+	connections_open--;
+	pthread_cond_signal(&closed);
+	pthread_mutex_unlock(&lock);
+	return NULL;
+}
+
+static void *listener(void *arg)
+{
+	struct site *s = arg;
+	int fd;
+
+	while ((fd = accept(s->fd, NULL, NULL)) >= 0) {
+		struct accepted *a = malloc(sizeof *a);
+		pthread_t t;
+
+		*a = (struct accepted){s, fd};
+		pthread_mutex_lock(&lock);
+		connections++;
+		connections_open++;
+		pthread_mutex_unlock(&lock);
+		pthread_create(&t, NULL, connection, a);
+		pthread_detach(t);
+	}
+	return NULL;
+}
+
+static void open_site(struct site *s, X509 *cert, bool listening)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+
+	s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(s->fd, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(getsockname(s->fd, (struct sockaddr *)&a, &len), 0);
+	s->port = ntohs(a.sin_port);
+	if (!listening)
+		return;
+	assert_int_equal(listen(s->fd, 512), 0);
+	if (cert) {
+		s->ctx = SSL_CTX_new(TLS_server_method());
+		SSL_CTX_use_certificate(s->ctx, cert);
+		SSL_CTX_use_PrivateKey(s->ctx, server_key);
+		X509_free(cert);
+	} else {
+		s->plain = true;
+	}
+	pthread_create(&s->thread, NULL, listener, s);
+}
+
+static int start_server(void **state)
+{
+	const char *here = "DNS:localhost,IP:127.0.0.1";
+
+	(void)state;
+	signal(SIGPIPE, SIG_IGN);
+	setenv("https_proxy", "http://127.0.0.1:9", 1); /* must be ignored */
+	assert_non_null(mkdtemp(folder));
+	make_issuer(&ca_a, "authority-a");
+	make_issuer(&ca_b, "authority-b");
+	server_key = EVP_EC_gen("P-256");
+	open_site(&site[GOOD], make_cert(&ca_a, server_key, "good", here, 10), true);
+	open_site(&site[OTHER_CA], make_cert(&ca_b, server_key, "other", here, 10), true);
+	open_site(&site[OTHER_CA_AGAIN], make_cert(&ca_b, server_key, "other", here, 10), true);
+	open_site(&site[WRONG_NAME],
+	          make_cert(&ca_a, server_key, "wrong", "DNS:mail.example.test,IP:::1", 10), true);
+	open_site(&site[EXPIRED], make_cert(&ca_a, server_key, "expired", here, -1), true);
+	open_site(&site[OLD_TLS], make_cert(&ca_a, server_key, "old", here, 10), true);
+	SSL_CTX_set_cipher_list(site[OLD_TLS].ctx, "DEFAULT@SECLEVEL=0");
+	SSL_CTX_set_max_proto_version(site[OLD_TLS].ctx, TLS1_VERSION);
+	SSL_CTX_set_min_proto_version(site[OLD_TLS].ctx, TLS1_VERSION);
+	open_site(&site[NO_TLS], NULL, true);
+	open_site(&site[REFUSED], NULL, false);
+	return 0;
+}
+
+static int stop_server(void **state)
+{
+	(void)state;
+	for (int i = 0; i < SITES; i++) {
+		shutdown(site[i].fd, SHUT_RDWR);
+		if (i != REFUSED)
+			pthread_join(site[i].thread, NULL);
+		close(site[i].fd);
+	}
+	pthread_mutex_lock(&lock);
+	while (connections_open > 0)
+		pthread_cond_wait(&closed, &lock);
+	pthread_mutex_unlock(&lock);
+	for (int i = 0; i < SITES; i++)
+		SSL_CTX_free(site[i].ctx);
+	EVP_PKEY_free(server_key);
+	for (int i = 0; i < 2; i++) {
+		struct issuer *ca = i ? &ca_b : &ca_a;
+
+		unlink(ca->file);
+		X509_free(ca->cert);
+		EVP_PKEY_free(ca->key);
+	}
+	rmdir(folder);
+	return 0;
+}
+
+/* ---- the client ---- */
+
+#define ANSWERS 700
+
+struct answer {
+	unsigned done, calls;
+	enum px_http_fail fail;
+	int status;
+	int64_t retry_after_ms;
+	char type[64], detail[PX_DETAIL_MAX], body[64];
+	size_t bytes;
+};
+
+struct bench {
+	struct px_loop *loop;
+	struct px_http *http;
+	struct answer a[ANSWERS];
+	unsigned done, stop_after;
+	uint64_t cancel_at_data; /* id + 1 to be cancelled from within any data callback */
+	unsigned stop_after_calls, calls;
+};
+
+static struct bench b;
+static int timed_out; /* seconds that a run may take */
+
+static void turn(void *arg, struct px_now now)
+{
+	(void)arg;
+	(void)now;
+	px_loop_stop(b.loop);
+}
+
+static void on_data(void *arg, uint64_t id, const char *bytes, size_t n)
+{
+	struct answer *a = &b.a[id];
+
+	(void)arg;
+	a->calls++;
+	if (a->bytes + n < sizeof a->body)
+		memcpy(a->body + a->bytes, bytes, n);
+	a->bytes += n;
+	if (b.cancel_at_data)
+		px_http_cancel(b.http, b.cancel_at_data - 1);
+	if (b.stop_after_calls && ++b.calls >= b.stop_after_calls)
+		px_loop_mark(b.loop);
+}
+
+static void on_done(void *arg, uint64_t id, const struct px_http_answer *got)
+{
+	struct answer *a = &b.a[id];
+
+	(void)arg;
+	a->done++;
+	a->fail = got->fail;
+	a->status = got->status;
+	a->retry_after_ms = got->retry_after_ms;
+	snprintf(a->type, sizeof a->type, "%s", got->type ? got->type : "");
+	snprintf(a->detail, sizeof a->detail, "%s", got->detail ? got->detail : "");
+	if (++b.done >= b.stop_after)
+		px_loop_mark(b.loop);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&b, 0, sizeof b);
+	b.stop_after = 1;
+	timed_out = 10;
+	assert_int_equal(px_loop_new(&b.loop, turn, NULL), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	px_http_free(b.http);
+	px_loop_free(b.loop);
+	return 0;
+}
+
+/* A client of one gateway (or two). */
+static struct px_http_gateway gateway(const char *host, int where, const char *path, const char *ca)
+{
+	static char url[4][128];
+	static unsigned next;
+	char *u = url[next++ % 4];
+
+	snprintf(u, sizeof url[0], "https://%s:%d/%s", host, site[where].port, path);
+	return (struct px_http_gateway){.url = u, .ca_file = ca, .tls_min = 12};
+}
+
+static void client(const struct px_http_gateway *g, unsigned n)
+{
+	char why[PX_HTTP_WHY];
+	const struct px_http_config c = {.gateway = g,
+	                                 .gateways = n,
+	                                 .account = "EXAMPLE\\svc",
+	                                 .password = "s3cret",
+	                                 .type = "text/xml; charset=utf-8",
+	                                 .data = on_data,
+	                                 .done = on_done};
+
+	assert_int_equal(px_http_new(&b.http, b.loop, &c, why), 0);
+}
+
+static struct px_buf bytes(size_t n)
+{
+	struct px_buf body = px_buf_new(1 << 20);
+	char *text = malloc(n + 1);
+
+	memset(text, 'b', n);
+	px_buf_add(&body, text, n);
+	free(text);
+	return body;
+}
+
+static void start(uint64_t id, int gw, int64_t timeout_ms, int64_t ceiling)
+{
+	struct px_buf body = bytes(20);
+
+	px_http_start(b.http, id, gw, &body, "alice@example.test", timeout_ms, ceiling);
+	assert_null(body.data);
+}
+
+/* Runs until what was asked for has come; the time it took in ms. */
+static int64_t run(void)
+{
+	struct px_now began = px_loop_now(b.loop);
+
+	px_loop_wake(b.loop, px_after(began, timed_out * 1000));
+	px_loop_run(b.loop);
+	return px_loop_now(b.loop).mono.ms - began.mono.ms;
+}
+
+static struct answer *ask(const char *host, int where, const char *path, const char *ca)
+{
+	struct px_http_gateway g = gateway(host, where, path, ca);
+
+	client(&g, 1);
+	start(0, 0, 3000, 100000);
+	run();
+	assert_int_equal(b.a[0].done, 1);
+	return &b.a[0];
+}
+
+static bool request_has(const char *text)
+{
+	bool has;
+
+	pthread_mutex_lock(&lock);
+	has = strstr(last_request, text) != NULL;
+	pthread_mutex_unlock(&lock);
+	return has;
+}
+
+static void an_answer(void **state)
+{
+	struct answer *a = ask("localhost", GOOD, "ok", ca_a.file);
+
+	(void)state;
+	assert_int_equal(a->fail, PX_HTTP_ANSWERED);
+	assert_int_equal(a->status, 200);
+	assert_string_equal(a->type, "text/xml");
+	assert_string_equal(a->body, "fine");
+	assert_int_equal(a->retry_after_ms, -1);
+	assert_true(request_has("POST /ok HTTP/1.1\r\n"));
+	assert_true(request_has("\r\nAuthorization: Basic RVhBTVBMRVxzdmM6czNjcmV0\r\n"));
+	assert_true(request_has("\r\nX-AnchorMailbox: alice@example.test\r\n"));
+	assert_true(request_has("\r\nContent-Type: text/xml; charset=utf-8\r\n"));
+	assert_true(request_has("\r\nUser-Agent: pua_exchange/"));
+	assert_true(request_has("\r\n\r\nbbbbbbbbbbbbbbbbbbbb"));
+	assert_false(request_has("Expect"));
+	assert_false(request_has("Accept-Encoding"));
+}
+
+static void address_in_certificate(void **state)
+{
+	(void)state;
+	assert_int_equal(ask("127.0.0.1", GOOD, "ok", ca_a.file)->fail, PX_HTTP_ANSWERED);
+}
+
+static void big_body(void **state)
+{
+	struct px_http_gateway g = gateway("localhost", GOOD, "ok", ca_a.file);
+	struct px_buf body = bytes(100000);
+
+	(void)state;
+	client(&g, 1);
+	px_http_start(b.http, 0, 0, &body, "", 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
+	assert_true(request_has("\r\nContent-Length: 100000\r\n"));
+	assert_false(request_has("X-AnchorMailbox"));
+}
+
+static void refused(void **state)
+{
+	struct px_http_gateway g = gateway("localhost", REFUSED, "ok", ca_a.file);
+
+	(void)state;
+	client(&g, 1);
+	start(0, 0, 3000, 1000);
+	assert_true(run() < 1000);
+	assert_int_equal(b.a[0].fail, PX_HTTP_CONNECT);
+	assert_int_equal(b.a[0].status, 0);
+	assert_string_equal(b.a[0].detail, "Connection refused");
+}
+
+static void no_such_host(void **state)
+{
+	struct answer *a = ask("nowhere.invalid", GOOD, "ok", ca_a.file);
+
+	(void)state;
+	assert_int_equal(a->fail, PX_HTTP_RESOLVE);
+	assert_non_null(strstr(a->detail, "nowhere.invalid"));
+}
+
+static void unknown_authority(void **state)
+{
+	struct answer *a = ask("localhost", GOOD, "ok", ca_b.file);
+
+	(void)state;
+	assert_int_equal(a->fail, PX_HTTP_TLS);
+	print_message("%s\n", a->detail);
+	assert_non_null(strstr(a->detail, "unable to get local issuer certificate"));
+	assert_non_null(strstr(a->detail, "issued by /CN=authority-a"));
+}
+
+static void systems_authorities(void **state)
+{
+	(void)state;
+	assert_int_equal(ask("localhost", GOOD, "ok", NULL)->fail, PX_HTTP_TLS);
+}
+
+static void wrong_name(void **state)
+{
+	struct answer *a = ask("localhost", WRONG_NAME, "ok", ca_a.file);
+
+	(void)state;
+	assert_int_equal(a->fail, PX_HTTP_TLS);
+	print_message("%s\n", a->detail);
+	assert_non_null(strstr(a->detail, "'localhost'"));
+	assert_non_null(strstr(a->detail, "the certificate is for mail.example.test, ::1"));
+}
+
+static void expired(void **state)
+{
+	struct answer *a = ask("localhost", EXPIRED, "ok", ca_a.file);
+
+	(void)state;
+	assert_int_equal(a->fail, PX_HTTP_TLS);
+	print_message("%s\n", a->detail);
+	assert_non_null(strstr(a->detail, "expired"));
+	assert_non_null(strstr(a->detail, "/CN=expired"));
+}
+
+static void two_authorities(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "ok", ca_a.file),
+	                              gateway("localhost", OTHER_CA, "ok", ca_b.file),
+	                              gateway("localhost", OTHER_CA_AGAIN, "ok", ca_a.file)};
+
+	(void)state;
+	client(g, 3);
+	b.stop_after = 6;
+	for (uint64_t i = 0; i < 6; i++)
+		start(i, (int)(i % 3), 3000, 1000);
+	run();
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(b.a[i].fail, i % 3 == 2 ? PX_HTTP_TLS : PX_HTTP_ANSWERED);
+}
+
+static void old_tls_only_where_allowed(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", OLD_TLS, "ok", ca_a.file),
+	                              gateway("localhost", OLD_TLS, "ok", ca_a.file)};
+
+	(void)state;
+	g[1].tls_min = 10;
+	client(g, 2);
+	b.stop_after = 2;
+	start(0, 0, 3000, 1000);
+	start(1, 1, 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_TLS);
+	print_message("%s\n", b.a[0].detail);
+	assert_int_equal(b.a[1].fail, PX_HTTP_ANSWERED);
+}
+
+static void silence(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "silent", ca_a.file),
+	                              gateway("localhost", NO_TLS, "ok", ca_a.file)};
+	int64_t took;
+
+	(void)state;
+	client(g, 2);
+	b.stop_after = 2;
+	start(0, 0, 500, 1000);
+	start(1, 1, 400, 1000);
+	took = run();
+	assert_in_range(took, 400, 2000);
+	assert_int_equal(b.a[0].fail, PX_HTTP_TIMEOUT);
+	/* connected, but no word of TLS: that is no connection */
+	assert_int_equal(b.a[1].fail, PX_HTTP_CONNECT);
+}
+
+static void cut_in_the_middle(void **state)
+{
+	const char *const path[] = {"cut", "cutchunk", "nothing", "garbage"};
+	struct px_http_gateway g[4];
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		g[i] = gateway("localhost", GOOD, path[i], ca_a.file);
+	client(g, 4);
+	b.stop_after = 4;
+	for (uint64_t i = 0; i < 4; i++)
+		start(i, (int)i, 3000, 1000);
+	run();
+	for (int i = 0; i < 4; i++) {
+		print_message("%s: %s\n", path[i], b.a[i].detail);
+		assert_int_equal(b.a[i].fail, PX_HTTP_CUT);
+		assert_true(b.a[i].detail[0] != '\0');
+	}
+	assert_int_equal(b.a[0].status, 200);
+	assert_int_equal(b.a[2].status, 0);
+}
+
+static void ceilings(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "huge", ca_a.file),
+	                              gateway("localhost", GOOD, "headers", ca_a.file)};
+
+	(void)state;
+	client(g, 2);
+	b.stop_after = 2;
+	start(0, 0, 5000, 1000000);
+	start(1, 1, 5000, 1000000);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_TOO_BIG);
+	assert_true(b.a[0].bytes <= 1000000);
+	assert_string_equal(b.a[0].detail, "answer over 1000000 bytes, ended by us");
+	assert_int_equal(b.a[1].fail, PX_HTTP_TOO_BIG);
+	assert_int_equal(b.a[1].bytes, 0);
+}
+
+static void what_servers_say(void **state)
+{
+	const char *const path[] = {"401", "302", "503"};
+	struct px_http_gateway g[3];
+	unsigned before = requests;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		g[i] = gateway("localhost", GOOD, path[i], ca_a.file);
+	client(g, 3);
+	b.stop_after = 3;
+	for (uint64_t i = 0; i < 3; i++)
+		start(i, (int)i, 3000, 1000);
+	run();
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(b.a[i].fail, PX_HTTP_ANSWERED);
+	assert_int_equal(b.a[0].status, 401);
+	assert_string_equal(b.a[0].body, "no");
+	assert_int_equal(b.a[1].status, 302);
+	assert_int_equal(b.a[2].status, 503);
+	assert_int_equal(b.a[2].retry_after_ms, 7000);
+	/* one request each: neither a refused login nor a redirect is tried again here */
+	assert_int_equal(requests - before, 3);
+}
+
+static void stream_of_chunks(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "chunks", ca_a.file)};
+
+	(void)state;
+	client(g, 1);
+	start(0, 0, 0, 0);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
+	assert_string_equal(b.a[0].body, "news0news1news2news3news4");
+	assert_true(b.a[0].calls >= 2); /* as they came, not at the end */
+}
+
+static void kept_connection(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "ok", ca_a.file)};
+	unsigned before = connections;
+
+	(void)state;
+	client(g, 1);
+	for (uint64_t i = 0; i < 5; i++) {
+		start(i, 0, 3000, 1000);
+		run();
+		assert_int_equal(b.a[i].fail, PX_HTTP_ANSWERED);
+	}
+	assert_int_equal(connections - before, 1);
+}
+
+/* A connection that died while it was kept costs nobody anything ... */
+static void dead_connection_is_replaced(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "once", ca_a.file)};
+	unsigned before = requests;
+
+	(void)state;
+	client(g, 1);
+	for (uint64_t i = 0; i < 3; i++) {
+		start(i, 0, 3000, 1000);
+		run();
+		assert_int_equal(b.a[i].fail, PX_HTTP_ANSWERED);
+	}
+	assert_int_equal(requests - before, 5);
+}
+
+/* ... unless the answer had begun: then it isn't known what was done, and it is not asked again. */
+static void begun_answer_is_not_repeated(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "begun", ca_a.file)};
+	unsigned before = requests;
+
+	(void)state;
+	client(g, 1);
+	start(0, 0, 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
+	start(1, 0, 3000, 1000);
+	run();
+	assert_int_equal(b.a[1].fail, PX_HTTP_CUT);
+	assert_int_equal(requests - before, 2);
+}
+
+static void cancelled_from_outside(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "silent", ca_a.file),
+	                              gateway("localhost", GOOD, "ok", ca_a.file)};
+
+	(void)state;
+	client(g, 2);
+	start(0, 0, 3000, 1000);
+	start(1, 0, 3000, 1000);
+	px_http_cancel(b.http, 1); /* before it has left */
+	px_http_cancel(b.http, 99);
+	start(2, 1, 3000, 1000);
+	run();
+	px_http_cancel(b.http, 0);
+	px_http_cancel(b.http, 0);
+	timed_out = 1;
+	b.stop_after = 100;
+	run();
+	assert_int_equal(b.a[0].done, 0);
+	assert_int_equal(b.a[1].done, 0);
+	assert_int_equal(b.a[2].done, 1);
+	/* the id may be used again at once */
+	b.stop_after = 1;
+	start(0, 1, 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].done, 1);
+}
+
+static void cancelled_from_inside(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "chunks", ca_a.file),
+	                              gateway("localhost", GOOD, "silent", ca_a.file)};
+
+	(void)state;
+	client(g, 2);
+	timed_out = 1;
+	/* itself */
+	b.cancel_at_data = 1;
+	start(0, 0, 3000, 0);
+	run();
+	assert_int_equal(b.a[0].calls, 1);
+	assert_int_equal(b.a[0].done, 0);
+	/* another */
+	b.cancel_at_data = 2 + 1;
+	start(1, 0, 3000, 0);
+	start(2, 1, 700, 0);
+	b.stop_after = 3;
+	run();
+	assert_int_equal(b.a[1].done, 1);
+	assert_int_equal(b.a[2].done, 0);
+}
+
+static void freed_with_requests_under_way(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "stream", ca_a.file)};
+
+	(void)state;
+	client(g, 1);
+	b.stop_after_calls = 1;
+	start(0, 0, 0, 0);
+	start(1, 0, 0, 0);
+	run();
+	start(2, 0, 0, 0);
+	px_http_free(b.http);
+	b.http = NULL;
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(b.a[i].done, 0);
+}
+
+static long resident_kb(void)
+{
+	long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	assert_int_equal(fscanf(f, "%*d %ld", &pages), 1);
+	fclose(f);
+	return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Many streams at once, each with the bytes of 200 subscription ids behind it; requests pass
+ * between them. */
+static void many_streams(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "stream", ca_a.file),
+	                              gateway("localhost", GOOD, "ok", ca_a.file)};
+	const unsigned n = 300;
+	long before;
+
+	(void)state;
+	client(g, 2);
+	before = resident_kb();
+	b.stop_after_calls = 1;
+	b.stop_after = ANSWERS;
+	timed_out = 1;
+	for (uint64_t i = 0; i < n; i++) {
+		struct px_buf body = bytes(40000);
+
+		px_http_start(b.http, i, 0, &body, "alice@example.test", 0, 0);
+		if (i % 20 == 19)
+			run();
+	}
+	b.stop_after_calls = 0;
+	timed_out = 2;
+	run();
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(b.a[i].done, 0);
+		assert_int_equal(b.a[i].bytes, 25);
+	}
+	print_message("%u streams: %ld KiB each, client and server\n", n,
+	              (resident_kb() - before) / n);
+	b.stop_after = 1;
+	start(n, 1, 3000, 1000);
+	run();
+	assert_int_equal(b.a[n].fail, PX_HTTP_ANSWERED);
+}
+
+static void bad_settings(void **state)
+{
+	struct px_http_gateway g = {.url = "http://localhost/", .tls_min = 12};
+	struct px_http_config c = {.gateway = &g,
+	                           .gateways = 1,
+	                           .account = "a",
+	                           .password = "p",
+	                           .type = "text/xml",
+	                           .data = on_data,
+	                           .done = on_done};
+	struct px_http *h = NULL;
+	char why[PX_HTTP_WHY];
+
+	(void)state;
+	assert_int_equal(px_http_new(&h, b.loop, &c, why), -EINVAL);
+	assert_non_null(strstr(why, "https://"));
+	g.url = "https://";
+	assert_int_equal(px_http_new(&h, b.loop, &c, why), -EINVAL);
+	g.url = "https://localhost/";
+	g.ca_file = "/nonexistent/ca.pem";
+	assert_int_equal(px_http_new(&h, b.loop, &c, why), -EINVAL);
+	assert_non_null(strstr(why, "/nonexistent/ca.pem"));
+	assert_non_null(strstr(why, "No such file"));
+	g.ca_file = "/dev/null";
+	assert_int_equal(px_http_new(&h, b.loop, &c, why), -EINVAL);
+	print_message("%s\n", why);
+	assert_null(h);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(an_answer),
+	    T(address_in_certificate),
+	    T(big_body),
+	    T(refused),
+	    T(no_such_host),
+	    T(unknown_authority),
+	    T(systems_authorities),
+	    T(wrong_name),
+	    T(expired),
+	    T(two_authorities),
+	    T(old_tls_only_where_allowed),
+	    T(silence),
+	    T(cut_in_the_middle),
+	    T(ceilings),
+	    T(what_servers_say),
+	    T(stream_of_chunks),
+	    T(kept_connection),
+	    T(dead_connection_is_replaced),
+	    T(begun_answer_is_not_repeated),
+	    T(cancelled_from_outside),
+	    T(cancelled_from_inside),
+	    T(freed_with_requests_under_way),
+	    T(many_streams),
+	    T(bad_settings),
+	};
+
+	return cmocka_run_group_tests(tests, start_server, stop_server);
+}
