@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "front.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define PATH "/EWS/Exchange.asmx"
+#define BODY_MAX (1024 * 1024)
+#define OUT_MAX (4 * 1024 * 1024) /* what a stream nobody reads may hold */
+#define CONNECTIONS_MAX 20000
+#define IDLE_S 120 /* after which IIS closes a connection without a request */
+#define CHUNK 32768
+
+struct cas;
+
+/* One TCP connection. */
+struct conn {
+	struct source source; /* first; tells that the client went away while we were waiting */
+	struct cas *cas;
+	int fd;
+	bool watched, gone;
+	struct ask *ask; /* the request that is being answered */
+	struct conn *prev, *next;
+};
+
+/* One HTTP request. */
+struct ask {
+	struct cas *cas;
+	struct conn *conn;
+	struct MHD_Connection *mhd;
+	struct buf body;
+	bool counted; /* against EWSMaxConcurrency */
+	bool too_big;
+	bool suspended;
+	bool waited;    /* the delay is over */
+	bool hung;      /* waits for its CAS to be healed */
+	int64_t due_ms; /* of a delayed request */
+	struct stream *stream;
+	struct ask *prev, *next; /* in front->waiting while suspended without a stream */
+};
+
+struct cas {
+	struct front *front;
+	unsigned index;
+	char name[16], host[64];
+	int port;
+	int reserve; /* bound, never listening: the port stays ours while connects are refused */
+	struct MHD_Daemon *mhd;
+	struct cert_pair cert;
+	struct conn *conns;
+	enum ailment ail;
+	unsigned status;
+	int retry_after;
+	bool running; /* its daemon is in the loop */
+};
+
+struct front {
+	struct front_options o;
+	struct loop *loop;
+	struct ews *ews;
+	struct cas cas[CAS_MAX];
+	char *account, *password;
+	struct ask *waiting;
+	uint64_t random;
+};
+
+static struct cas_counters *counters_of(const struct cas *c)
+{
+	return &c->front->ews->counters->cas[c->index];
+}
+
+static void refused(struct cas *c, const char *reason)
+{
+	counters_refused(c->front->ews->counters, c->index, reason);
+}
+
+/* --- connections --- */
+static void resume(struct ask *a)
+{
+	if (!a->suspended)
+		return;
+	a->suspended = false;
+	if (!a->stream)
+		DL_DELETE(a->cas->front->waiting, a);
+	if (a->conn->watched) {
+		loop_unwatch(a->cas->front->loop, a->conn->fd);
+		a->conn->watched = false;
+	}
+	MHD_resume_connection(a->mhd);
+	loop_kick(a->cas->front->loop, a->cas->mhd);
+}
+
+static void client_gone(struct source *s, uint32_t events)
+{
+	struct conn *conn = (struct conn *)s;
+
+	(void)events;
+	conn->gone = true;
+	if (conn->ask)
+		resume(conn->ask);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+	struct cas *c = arg;
+	struct cas_counters *n = counters_of(c);
+	struct conn *conn = *socket_context;
+	int on = 1;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		conn = xcalloc(1, sizeof *conn);
+		conn->source.ready = client_gone;
+		conn->cas = c;
+		conn->fd =
+		    MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+		setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+		DL_APPEND(c->conns, conn);
+		*socket_context = conn;
+		n->connects++;
+		if (++n->connections > n->peak_connections)
+			n->peak_connections = n->connections;
+	} else {
+		if (conn->watched)
+			loop_unwatch(c->front->loop, conn->fd);
+		DL_DELETE(c->conns, conn);
+		free(conn);
+		n->connections--;
+	}
+}
+
+/* While a connection is suspended MHD doesn't look at it, so we do. */
+static void suspend(struct ask *a)
+{
+	struct conn *conn = a->conn;
+
+	if (!conn->watched &&
+	    loop_watch(conn->cas->front->loop, conn->fd, EPOLLRDHUP | EPOLLHUP, &conn->source) == 0)
+		conn->watched = true;
+	a->suspended = true;
+	MHD_suspend_connection(a->mhd);
+}
+
+static void wait_in_list(struct ask *a)
+{
+	suspend(a);
+	DL_APPEND(a->cas->front->waiting, a);
+}
+
+/* --- answers --- */
+static void count_off(struct ask *a)
+{
+	if (a->counted)
+		counters_of(a->cas)->concurrency--;
+	a->counted = false;
+}
+
+static enum MHD_Result send_response(struct ask *a, unsigned status, struct MHD_Response *r)
+{
+	enum MHD_Result ok;
+
+	MHD_add_response_header(r, "Server", "Microsoft-IIS/8.5");
+	MHD_add_response_header(r, "X-FEServer", a->cas->name);
+	ok = MHD_queue_response(a->mhd, status, r);
+	MHD_destroy_response(r);
+	return ok;
+}
+
+static enum MHD_Result send_status(struct ask *a, unsigned status)
+{
+	static char body[] = "";
+	struct MHD_Response *r = MHD_create_response_from_buffer(0, body, MHD_RESPMEM_PERSISTENT);
+	char text[120];
+
+	if (status == 401) {
+		snprintf(text, sizeof text, "Basic realm=\"%s\"", a->cas->host);
+		MHD_add_response_header(r, "WWW-Authenticate", text);
+	}
+	if (status == 405)
+		MHD_add_response_header(r, "Allow", "POST");
+	if (a->cas->ail == AIL_STATUS && a->cas->status == status && a->cas->retry_after >= 0) {
+		snprintf(text, sizeof text, "%d", a->cas->retry_after);
+		MHD_add_response_header(r, "Retry-After", text);
+	}
+	snprintf(text, sizeof text, "http-%u", status);
+	refused(a->cas, text);
+	counters_of(a->cas)->requests[REQ_OTHER]++;
+	return send_response(a, status, r);
+}
+
+/* body goes over to the response */
+static enum MHD_Result send_xml(struct ask *a, unsigned status, struct buf *body)
+{
+	struct MHD_Response *r =
+	    MHD_create_response_from_buffer(body->len, body->p, MHD_RESPMEM_MUST_FREE);
+
+	MHD_add_response_header(r, "Content-Type", "text/xml; charset=utf-8");
+	MHD_add_response_header(r, "Cache-Control", "private");
+	return send_response(a, status, r);
+}
+
+static ssize_t stream_read(void *arg, uint64_t pos, char *out, size_t max)
+{
+	struct ask *a = arg;
+	struct buf *b = &a->stream->out;
+	size_t n = b->len < max ? b->len : max;
+
+	(void)pos;
+	if (a->conn->gone || b->len > OUT_MAX)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (a->stream->muted)
+		n = 0;
+	if (n) {
+		memcpy(out, b->p, n);
+		buf_drop(b, n);
+		return (ssize_t)n;
+	}
+	if (a->stream->over && !a->stream->muted)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	suspend(a);
+	return 0;
+}
+
+void front_wake(void *arg, struct stream *st)
+{
+	(void)arg;
+	if (st->owner)
+		resume(st->owner);
+}
+
+static enum MHD_Result send_stream(struct ask *a, struct stream *st)
+{
+	struct MHD_Response *r;
+
+	count_off(a);
+	a->stream = st;
+	st->owner = a;
+	r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, stream_read, a, NULL);
+	MHD_add_response_header(r, "Content-Type", "text/xml; charset=utf-8");
+	MHD_add_response_header(r, "Cache-Control", "private");
+	return send_response(a, 200, r);
+}
+
+static bool login_right(struct ask *a)
+{
+	const char *h = MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, "Authorization");
+	struct front *f = a->cas->front;
+	char plain[600];
+	long n;
+	bool ok;
+
+	if (!h || strncasecmp(h, "Basic ", 6) != 0 || strlen(h + 6) > 780)
+		return false;
+	n = base64_decode(plain, h + 6, strlen(h + 6));
+	if (n < 0)
+		return false;
+	plain[n] = '\0';
+	ok = strncasecmp(plain, f->account, strlen(f->account)) == 0 &&
+	     plain[strlen(f->account)] == ':' &&
+	     strcmp(plain + strlen(f->account) + 1, f->password) == 0;
+	explicit_bzero(plain, sizeof plain);
+	return ok;
+}
+
+static bool is_xml(struct ask *a)
+{
+	const char *h = MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, "Content-Type");
+	const char *set = h ? strcasestr(h, "charset=") : NULL;
+
+	if (!h || strncasecmp(h, "text/xml", 8) != 0 || (h[8] && !strchr("; ", h[8])))
+		return false;
+	return !set || strncasecmp(set + 8 + (set[8] == '"'), "utf-8", 5) == 0;
+}
+
+static enum MHD_Result answer(struct ask *a, const char *url, const char *method)
+{
+	struct cas *c = a->cas;
+	struct front *f = c->front;
+	struct cas_counters *n = counters_of(c);
+	struct answer out = {0};
+	enum MHD_Result rc;
+
+	if (c->ail == AIL_STATUS) {
+		n->failed_logins += c->status == 401;
+		return send_status(a, c->status);
+	}
+	if (strcasecmp(url, PATH) != 0)
+		return send_status(a, 404);
+	if (!login_right(a)) {
+		n->failed_logins++;
+		return send_status(a, 401);
+	}
+	if (strcmp(method, "POST") != 0)
+		return send_status(a, 405);
+	if (a->too_big)
+		return send_status(a, 413);
+	if (!is_xml(a))
+		return send_status(a, 415);
+	if (c->ail == AIL_BUSY || n->concurrency > f->o.max_concurrency) {
+		ews_busy(&out, "The server cannot service this request right now. Try again later.",
+		         c->retry_after >= 0 ? c->retry_after * 1000L : 5000);
+		refused(c, out.refused);
+		n->requests[REQ_OTHER]++;
+		return send_xml(a, out.status, &out.body);
+	}
+	ews_answer(f->ews, c->index, a->body.p ? a->body.p : "", a->body.len, &out);
+	n->requests[out.kind]++;
+	if (out.stream) {
+		buf_free(&out.body);
+		return send_stream(a, out.stream);
+	}
+	rc = send_xml(a, out.status, &out.body);
+	return rc;
+}
+
+static int64_t delay(struct front *f)
+{
+	f->random = f->random * 6364136223846793005u + 1442695040888963407u;
+	return f->o.latency_ms +
+	       (f->o.jitter_ms ? (int64_t)((f->random >> 33) % (uint64_t)f->o.jitter_ms) : 0);
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **context)
+{
+	struct cas *c = arg;
+	struct front *f = c->front;
+	struct ask *a = *context;
+
+	(void)version;
+	if (!a) {
+		struct cas_counters *n = counters_of(c);
+
+		a = xcalloc(1, sizeof *a);
+		a->cas = c;
+		a->mhd = mhd;
+		a->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
+		              ->socket_context;
+		a->conn->ask = a;
+		a->counted = true;
+		if (++n->concurrency > n->peak_concurrency)
+			n->peak_concurrency = n->concurrency;
+		*context = a;
+		return MHD_YES;
+	}
+	if (a->conn->gone)
+		return MHD_NO;
+	if (*size) {
+		if (a->body.len + *size > BODY_MAX)
+			a->too_big = true;
+		else
+			buf_add(&a->body, data, *size);
+		*size = 0;
+		return MHD_YES;
+	}
+	if (c->ail == AIL_HANG) {
+		a->hung = true;
+		a->due_ms = INT64_MAX;
+		wait_in_list(a);
+		return MHD_YES;
+	}
+	if (!a->waited && (f->o.latency_ms || f->o.jitter_ms)) {
+		a->waited = true;
+		a->due_ms = f->loop->now_ms + delay(f);
+		wait_in_list(a);
+		return MHD_YES;
+	}
+	return answer(a, url, method);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode why)
+{
+	struct ask *a = *context;
+	struct front *f;
+
+	(void)arg;
+	(void)mhd;
+	(void)why;
+	if (!a)
+		return;
+	f = a->cas->front;
+	count_off(a);
+	if (a->suspended && !a->stream)
+		DL_DELETE(f->waiting, a);
+	if (a->conn->watched) {
+		loop_unwatch(f->loop, a->conn->fd);
+		a->conn->watched = false;
+	}
+	if (a->stream)
+		stream_close(f->ews->subs, a->stream, f->loop->now_ms);
+	a->conn->ask = NULL;
+	buf_free(&a->body);
+	free(a);
+	*context = NULL;
+}
+
+int64_t front_tick(struct front *f)
+{
+	int64_t due = INT64_MAX;
+	struct ask *a, *tmp;
+
+	DL_FOREACH_SAFE(f->waiting, a, tmp)
+	{
+		if (a->due_ms <= f->loop->now_ms)
+			resume(a);
+		else if (a->due_ms < due)
+			due = a->due_ms;
+	}
+	return due;
+}
+
+/* --- ports --- */
+static int bound(int port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+	                         .sin_port = htons((uint16_t)port),
+	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0) {
+		int err = errno;
+
+		close(fd);
+		return -err;
+	}
+	return fd;
+}
+
+static void quiet(void *arg, const char *fmt, va_list ap)
+{
+	const struct cas *c = arg;
+
+	if (!c->front->o.verbose)
+		return;
+	fprintf(stderr, "%s: ", c->name);
+	vfprintf(stderr, fmt, ap);
+}
+
+static int start(struct cas *c)
+{
+	int fd = bound(c->port);
+
+	if (fd < 0)
+		return fd;
+	if (listen(fd, 4096) < 0) {
+		int err = errno;
+
+		close(fd);
+		return -err;
+	}
+	c->mhd = MHD_start_daemon(
+	    MHD_USE_EPOLL | MHD_USE_TLS | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
+	    NULL, on_request, c, MHD_OPTION_EXTERNAL_LOGGER, quiet, c, MHD_OPTION_LISTEN_SOCKET, fd,
+	    MHD_OPTION_HTTPS_MEM_KEY, c->cert.key, MHD_OPTION_HTTPS_MEM_CERT, c->cert.cert,
+	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+	    (unsigned)IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(2 * CHUNK),
+	    MHD_OPTION_NOTIFY_CONNECTION, on_connection, c, MHD_OPTION_NOTIFY_COMPLETED,
+	    on_completed, c, MHD_OPTION_END);
+	if (!c->mhd) {
+		close(fd);
+		return -EIO;
+	}
+	loop_add_daemon(c->front->loop, c->mhd);
+	c->running = true;
+	return 0;
+}
+
+/* Resets rather than closes: the client learns at once and nothing lingers. */
+static void reset(struct conn *conn)
+{
+	struct linger hard = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+	conn->gone = true;
+	shutdown(conn->fd, SHUT_RD);
+	if (conn->ask)
+		resume(conn->ask);
+}
+
+static void stop(struct cas *c)
+{
+	struct conn *conn;
+
+	if (!c->mhd)
+		return;
+	DL_FOREACH(c->conns, conn)
+	reset(conn);
+	if (c->running)
+		loop_remove_daemon(c->front->loop, c->mhd);
+	c->running = false;
+	MHD_stop_daemon(c->mhd); /* resumed connections are closed with the others */
+	c->mhd = NULL;
+}
+
+unsigned front_cut(struct front *f, unsigned cas, bool streams_only)
+{
+	struct conn *conn;
+	unsigned n = 0;
+
+	DL_FOREACH(f->cas[cas].conns, conn)
+	{
+		if (streams_only && !(conn->ask && conn->ask->stream))
+			continue;
+		reset(conn);
+		n++;
+	}
+	return n;
+}
+
+static void mute(struct cas *c, bool on)
+{
+	struct stream *st;
+
+	DL_FOREACH(streams(c->front->ews->subs), st)
+	if (st->cas == c->index) {
+		st->muted = on;
+		if (!on && (st->out.len || st->over))
+			front_wake(c->front, st);
+	}
+}
+
+int front_heal(struct front *f, unsigned cas)
+{
+	struct cas *c = &f->cas[cas];
+	struct ask *a, *tmp;
+
+	c->ail = AIL_NONE;
+	c->retry_after = -1;
+	f->ews->denied[cas] = false;
+	if (!c->mhd)
+		return start(c);
+	if (!c->running) {
+		loop_add_daemon(f->loop, c->mhd);
+		c->running = true;
+	}
+	mute(c, false);
+	DL_FOREACH_SAFE(f->waiting, a, tmp)
+	if (a->cas == c && a->hung) {
+		a->hung = false;
+		resume(a);
+	}
+	return 0;
+}
+
+int front_fail(struct front *f, unsigned cas, enum ailment how, unsigned status, int retry_after)
+{
+	struct cas *c = &f->cas[cas];
+	int rc = front_heal(f, cas);
+
+	if (rc < 0)
+		return rc;
+	c->ail = how;
+	c->status = status;
+	c->retry_after = retry_after;
+	if (how == AIL_REFUSE)
+		stop(c);
+	if (how == AIL_HANG || how == AIL_FREEZE)
+		mute(c, true);
+	if (how == AIL_FREEZE) {
+		loop_remove_daemon(f->loop, c->mhd);
+		c->running = false;
+	}
+	return 0;
+}
+
+int front_port(const struct front *f, unsigned cas)
+{
+	return f->cas[cas].port;
+}
+
+const char *front_name(const struct front *f, unsigned cas)
+{
+	return f->cas[cas].name;
+}
+
+const char *front_state(const struct front *f, unsigned cas)
+{
+	static const char *const names[] = {"healthy", "refuse", "hang",
+	                                    "freeze",  "status", "busy"};
+
+	return f->ews->denied[cas] ? "denied" : names[f->cas[cas].ail];
+}
+
+void front_password(struct front *f, const char *password)
+{
+	if (f->password)
+		explicit_bzero(f->password, strlen(f->password));
+	free(f->password);
+	f->password = xstrdup(password);
+}
+
+struct front *front_new(const struct front_options *o, struct loop *loop, struct ews *ews,
+                        const struct cert_ca *ca, const char **why)
+{
+	struct front *f = xcalloc(1, sizeof *f);
+
+	f->o = *o;
+	f->loop = loop;
+	f->ews = ews;
+	f->account = xstrdup(o->account);
+	f->password = xstrdup("");
+	f->random = 88172645463325252u;
+	for (unsigned i = 0; i < o->ncas; i++)
+		f->cas[i].reserve = -1;
+	for (unsigned i = 0; i < o->ncas; i++) {
+		struct cas *c = &f->cas[i];
+		struct sockaddr_in sa;
+		socklen_t len = sizeof sa;
+
+		c->front = f;
+		c->index = i;
+		c->retry_after = -1;
+		snprintf(c->name, sizeof c->name, "cas%u", i + 1);
+		snprintf(c->host, sizeof c->host, "cas%u.example.test", i + 1);
+		c->reserve = bound(o->first_port ? o->first_port + (int)i : 0);
+		*why = "a port can't be bound";
+		if (c->reserve < 0 || getsockname(c->reserve, (struct sockaddr *)&sa, &len) < 0)
+			goto out;
+		c->port = ntohs(sa.sin_port);
+		*why = "a certificate can't be made";
+		if (cert_issue(ca, c->host, o->cert_days, &c->cert) < 0)
+			goto out;
+		*why = "an HTTPS daemon can't be started";
+		if (start(c) < 0)
+			goto out;
+	}
+	return f;
+out:
+	front_free(f);
+	return NULL;
+}
+
+void front_free(struct front *f)
+{
+	for (unsigned i = 0; i < f->o.ncas; i++) {
+		stop(&f->cas[i]);
+		if (f->cas[i].reserve >= 0)
+			close(f->cas[i].reserve);
+		cert_pair_free(&f->cas[i].cert);
+	}
+	explicit_bzero(f->password, strlen(f->password));
+	free(f->password);
+	free(f->account);
+	free(f);
+}

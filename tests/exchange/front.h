@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * front.h - the HTTPS side of the client access servers: ports, login, limits, and how they fail.
+ */
+#ifndef EXCHANGE_FRONT_H
+#define EXCHANGE_FRONT_H
+
+#include "cert.h"
+#include "ews.h"
+#include "loop.h"
+
+enum ailment {
+	AIL_NONE,
+	AIL_REFUSE, /* the port is closed: connects are refused, connections were reset */
+	AIL_HANG,   /* takes requests and never answers; streams go silent */
+	AIL_FREEZE, /* as a stopped machine: not even TLS gets on */
+	AIL_STATUS, /* every request gets one HTTP status: 503, 404, 401 ... */
+	AIL_BUSY    /* every request gets ErrorServerBusy */
+};
+
+struct front_options {
+	unsigned ncas;
+	int first_port; /* 0: free ones */
+	const char *account;
+	unsigned max_concurrency;
+	int latency_ms, jitter_ms;
+	int cert_days;
+	bool verbose;
+};
+
+struct front;
+
+/* Listens on 127.0.0.1. NULL: *why (static) says what failed. ews and loop outlive it. */
+struct front *front_new(const struct front_options *o, struct loop *loop, struct ews *ews,
+                        const struct cert_ca *ca, const char **why);
+void front_free(struct front *f);
+void front_password(struct front *f, const char *password);
+
+int front_port(const struct front *f, unsigned cas);
+const char *front_name(const struct front *f, unsigned cas);  /* "cas1" */
+const char *front_state(const struct front *f, unsigned cas); /* "healthy", "refuse" ... */
+
+/* status: with AIL_STATUS. retry_after: seconds, -1: not said. 0, or a negative errno. */
+int front_fail(struct front *f, unsigned cas, enum ailment how, unsigned status, int retry_after);
+int front_heal(struct front *f, unsigned cas);
+/* Resets connections; only those with a stream, if so asked. Returns how many. */
+unsigned front_cut(struct front *f, unsigned cas, bool streams_only);
+
+/* To be called when a stream has something to send (struct subs's wake). */
+void front_wake(void *f, struct stream *st);
+/* Lets delayed requests go on whose time has come. Returns when it is due again. */
+int64_t front_tick(struct front *f);
+
+#endif
