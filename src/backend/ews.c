@@ -399,13 +399,13 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 		break;
 	case MESSAGE:
 		p->messages++;
-		if (p->failed && !p->mailbox) /* the first error stays */
+		if (p->mailbox)
+			p->mailbox->answered = true;
+		if (p->failed) /* the first error stays */
 			break;
 		forget_error(p);
 		a = attribute(attr, attrs, "ResponseClass");
 		p->success = a && (is(a->value, a->n, "Success") || is(a->value, a->n, "Warning"));
-		if (p->mailbox)
-			p->mailbox->answered = true;
 		break;
 	case VALUE:
 		a = attribute(attr, attrs, "Name");
@@ -463,7 +463,9 @@ static void close_mailbox(struct px_parse *p, struct mailbox *b, enum place plac
 		                                        : VIEW_MEETINGS;
 		break;
 	case DIGITS:
+		b->digits.len = 0;
 		px_buf_add(&b->digits, text, n);
+		p->memory |= b->digits.failed;
 		break;
 	case START:
 		b->has_start = px_wall_parse(text, n, &b->meeting.start) == 0;
@@ -579,6 +581,7 @@ static void on_end(void *arg)
 		     s += strlen(s) + 1) {
 			item.kind = (enum px_item_kind) * s;
 			item.id = s + 1;
+			item.code = p->code[0] ? p->code : NULL;
 			p->said(p->arg, &item);
 		}
 	if (streaming(p)) {
