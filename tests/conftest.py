@@ -49,9 +49,10 @@ def folder(request):
 
 @pytest.fixture(scope="module")
 def kamailio():
-    """A presence server shared by the tests of a file: use AoRs that no other test uses."""
+    """A presence server shared by the tests of a file: use AoRs that no other test uses.
+    With one process, as several let the NOTIFYs of quick changes overtake one another."""
     with tempfile.TemporaryDirectory(prefix="px-kam-") as path:
-        with Kamailio(path, clean_s=1) as server:
+        with Kamailio(path, clean_s=1, processes=1) as server:
             yield server
 
 

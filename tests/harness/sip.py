@@ -167,13 +167,16 @@ class Notifier:
         if cseq is None:
             cseq = self.cseq.get(call_id, 0) + 1
         self.cseq[call_id] = max(cseq, self.cseq.get(call_id, 0))
+        if from_tag is None:
+            from_tag = f"notifier{self.port}"
+        self.answers.pop((call_id, cseq), None)
         host, port = self.peers[aor]
         body = body.encode() if isinstance(body, str) else body
         lines = [
             f"NOTIFY sip:presence-watch@{host}:{port} SIP/2.0",
             f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK{branch or next(_unique)}",
             "Max-Forwards: 70",
-            f"From: <sip:{aor}>;tag={from_tag or f'notifier{self.port}'}",
+            f"From: <sip:{aor}>;tag={from_tag}",
             f"To: <sip:watcher@localhost>;tag={to_tag or subscribe.tag('From')}",
             f"Call-ID: {call_id}",
             f"CSeq: {cseq} NOTIFY",

@@ -210,7 +210,7 @@ int pw_crowd_notify(struct pw_crowd *c, uint32_t slot, uint32_t generation,
 {
 	struct pw_faults f = {0};
 	struct pw_sub before, *s;
-	bool fresh;
+	enum pw_kind kind;
 	int status;
 
 	if (slot >= c->n || generation > c->subs[slot].generation) {
@@ -223,17 +223,16 @@ int pw_crowd_notify(struct pw_crowd *c, uint32_t slot, uint32_t generation,
 		return 481;
 	}
 	before = *s;
-	status = pw_sub_notify(s, n, now_ms, wall_ms, &fresh, &f);
+	status = pw_sub_notify(s, n, now_ms, wall_ms, &kind, &f);
 	report(c, s, &f);
-	if (status == 200 && !fresh) {
-		c->counts.copies++;
-	} else if (status == 200) {
+	c->counts.copies += kind == PW_COPY;
+	c->counts.overtaken += kind == PW_OVERTAKEN;
+	if (status == 200 && kind == PW_FRESH && !c->leaving) {
 		bool changed = !before.settled || !same_shown(&before, s);
 
 		c->counts.notifies++;
 		c->counts.changes += changed;
-		if (!c->leaving)
-			c->calls->notified(c->arg, s, changed, wall_ms);
+		c->calls->notified(c->arg, s, changed, wall_ms);
 	}
 	if (!c->leaving)
 		note(c, s, before.settled, before.refused, generation);

@@ -25,6 +25,7 @@ struct pw_counts {
 	unsigned long notifies;    /* taken in */
 	unsigned long changes;     /* of these, those that changed something */
 	unsigned long copies;      /* retransmitted NOTIFYs */
+	unsigned long overtaken;   /* NOTIFYs that came after a later one: answered 500 */
 	unsigned long old_dialogs; /* NOTIFYs for dialogs that we had given up: answered 481 */
 	unsigned long problems;
 };

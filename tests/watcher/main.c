@@ -57,7 +57,7 @@ struct watch {
 	struct pw_crowd crowd;
 	struct pw_net *net;
 	su_root_t *root;
-	int timer, signals;
+	int timer, signals, waits[2];
 	bool table, colour, dirty;
 	unsigned drawn;
 	char last_problem[256];
@@ -153,11 +153,12 @@ static const struct pw_net_calls net_calls = {on_answer, on_notify, on_stray, on
 
 static void draw(struct watch *w, int64_t now_ms)
 {
-	struct winsize size = {.ws_row = 24, .ws_col = 80};
+	struct winsize size;
 
 	if (!w->table || !w->dirty || now_ms - w->drawn_ms < DRAW_MS)
 		return;
-	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0 || size.ws_col == 0)
+		size = (struct winsize){.ws_row = 24, .ws_col = 80};
 	pw_show_table(stdout, &w->crowd, w->last_problem, size.ws_row, size.ws_col, w->colour,
 	              &w->drawn);
 	w->drawn_ms = now_ms;
@@ -204,12 +205,14 @@ static int on_signal(su_root_magic_t *magic, su_wait_t *wait, su_wakeup_arg_t *a
 	return 0;
 }
 
-static bool listen_to(struct watch *w, int fd, su_wakeup_f call)
+/* The index to deregister it by; -1 when it can't be listened to. */
+static int listen_to(struct watch *w, int fd, su_wakeup_f call)
 {
 	su_wait_t wait[1];
 
-	return fd >= 0 && su_wait_create(wait, fd, SU_WAIT_IN) == 0 &&
-	       su_root_register(w->root, wait, call, (su_wakeup_arg_t *)w, 0) > 0;
+	if (fd < 0 || su_wait_create(wait, fd, SU_WAIT_IN) != 0)
+		return -1;
+	return su_root_register(w->root, wait, call, (su_wakeup_arg_t *)w, 0);
 }
 
 /* The addresses to watch; grows as they come. */
@@ -344,8 +347,7 @@ static int read_options(int argc, char **argv, struct options *o, struct aors *a
 		                  : "--server is missing");
 		good = false;
 	}
-	if (good &&
-	    (!pw_aor(o->from, from, sizeof from) || strcspn(o->from, "<>:") != strlen(o->from))) {
+	if (good && (!pw_aor(o->from, from, sizeof from) || strcasecmp(o->from, from) != 0)) {
 		fprintf(stderr, "presence-watch: --from %s is no user@host\n", o->from);
 		good = false;
 	}
@@ -374,7 +376,9 @@ static int run(struct watch *w)
 	sigprocmask(SIG_BLOCK, &stop, NULL);
 	w->signals = signalfd(-1, &stop, SFD_NONBLOCK | SFD_CLOEXEC);
 	w->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (!listen_to(w, w->signals, on_signal) || !listen_to(w, w->timer, on_timer)) {
+	w->waits[0] = listen_to(w, w->signals, on_signal);
+	w->waits[1] = listen_to(w, w->timer, on_timer);
+	if (w->waits[0] < 0 || w->waits[1] < 0) {
 		fprintf(stderr, "presence-watch: %s\n", strerror(errno));
 		return 1;
 	}
@@ -422,6 +426,9 @@ int main(int argc, char **argv)
 			fputs("presence-watch: out of memory\n", stderr);
 		pw_net_free(w.net);
 		pw_crowd_clear(&w.crowd);
+		for (int i = 0; i < 2; i++)
+			if (w.waits[i] > 0)
+				su_root_deregister(w.root, w.waits[i]);
 		if (w.root)
 			su_root_destroy(w.root);
 		su_deinit();

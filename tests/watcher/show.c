@@ -112,6 +112,7 @@ void pw_show_end(FILE *out, const struct pw_crowd *c, int64_t seconds, int64_t w
 	put(o, "notifies", json_integer((json_int_t)c->counts.notifies));
 	put(o, "changes", json_integer((json_int_t)c->counts.changes));
 	put(o, "copies", json_integer((json_int_t)c->counts.copies));
+	put(o, "overtaken", json_integer((json_int_t)c->counts.overtaken));
 	put(o, "old_dialogs", json_integer((json_int_t)c->counts.old_dialogs));
 	put(o, "problems", json_integer((json_int_t)c->counts.problems));
 	line(out, o);

@@ -185,19 +185,24 @@ static bool state_known(const char *state)
 	       strcasecmp(state, "terminated") == 0;
 }
 
-static int check_head(struct pw_sub *s, const struct pw_notify *n, bool *fresh, struct pw_faults *f)
+static int check_head(const struct pw_sub *s, const struct pw_notify *n, enum pw_kind *kind,
+                      struct pw_faults *f)
 {
 	if (s->local_cseq == 0 || !n->from_tag ||
 	    (s->remote_tag && strcmp(s->remote_tag, n->from_tag) != 0)) {
 		pw_fault(f, "From tag of another dialog");
 		return 481;
 	}
-	if (s->remote_cseq != 0 && n->cseq <= s->remote_cseq) {
-		if (n->cseq == s->remote_cseq && hash(n->branch) == s->last_branch) {
-			*fresh = false;
+	if (n->cseq < s->remote_cseq) {
+		*kind = PW_OVERTAKEN;
+		return 500; /* RFC 3261 §12.2.2 */
+	}
+	if (s->remote_cseq != 0 && n->cseq == s->remote_cseq) {
+		if (hash(n->branch) == s->last_branch) {
+			*kind = PW_COPY;
 			return 200;
 		}
-		pw_fault(f, "CSeq %u after %u", n->cseq, s->remote_cseq);
+		pw_fault(f, "CSeq %u twice", n->cseq);
 		return 500;
 	}
 	if (!n->event || strcasecmp(n->event, "presence") != 0) {
@@ -217,15 +222,15 @@ static int check_head(struct pw_sub *s, const struct pw_notify *n, bool *fresh, 
 }
 
 int pw_sub_notify(struct pw_sub *s, const struct pw_notify *n, int64_t now_ms, int64_t wall_ms,
-                  bool *fresh, struct pw_faults *f)
+                  enum pw_kind *kind, struct pw_faults *f)
 {
 	enum pw_status before = pw_sub_status(s);
 	bool ends;
 	int status;
 
-	*fresh = true;
-	status = check_head(s, n, fresh, f);
-	if (status != 200 || !*fresh)
+	*kind = PW_FRESH;
+	status = check_head(s, n, kind, f);
+	if (status != 200 || *kind != PW_FRESH)
 		return status;
 
 	keep(&s->remote_tag, n->from_tag);

@@ -61,6 +61,8 @@ struct pw_notify {
 	size_t length;
 };
 
+enum pw_kind { PW_FRESH, PW_COPY, PW_OVERTAKEN };
+
 /* What an answer or a NOTIFY meant for more than this one subscription. */
 enum pw_meaning {
 	PW_MEANS_NOTHING,
@@ -86,11 +88,12 @@ enum pw_meaning pw_sub_answer(struct pw_sub *s, const struct pw_answer *a, long 
 
 /*
  * A NOTIFY for this dialog generation whose To tag is ours. Returns the SIP status to answer with:
- * 200, or 481, 489, 400, 415, 500 and nothing was changed. *fresh is false for a copy of the
- * last one. wall_ms is for since_ms.
+ * 200, or 481, 489, 400, 415, 500 and nothing was changed. *kind tells a copy of the last one and
+ * one that a later NOTIFY has overtaken from the rest: neither is a fault, transports do that.
+ * wall_ms is for since_ms.
  */
 int pw_sub_notify(struct pw_sub *s, const struct pw_notify *n, int64_t now_ms, int64_t wall_ms,
-                  bool *fresh, struct pw_faults *f);
+                  enum pw_kind *kind, struct pw_faults *f);
 
 /* The next moment at which the caller must look; INT64_MAX while only an answer is awaited. */
 int64_t pw_sub_deadline(const struct pw_sub *s);
