@@ -29,62 +29,51 @@ PROGRAMS := pua_exchange_worker exchange-sim presence-watch
 objs      = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
 UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 
+# make V=1 shows the commands
+say       = $(if $(V),,@echo '  $(1)';)
+
 .DEFAULT_GOAL := all
 .PHONY: all deps check check-unit check-io check-hosts bench layers lint clean asan sim-long
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
-asan: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) $(UNITBIN) $(BUILD)/asan/bin/sim
+asan: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) $(UNITBIN)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(OPT) -MMD -MP -c $< -o $@
+	$(call say,CC $<)$(CC) $(CFLAGS_ALL) $(OPT) -MMD -MP -c $< -o $@
 
 $(BUILD)/asan/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(SAN) -MMD -MP -c $< -o $@
+	$(call say,CC-asan $<)$(CC) $(CFLAGS_ALL) $(SAN) -MMD -MP -c $< -o $@
 
 $(BUILD)/pua_exchange_worker: $(call objs,obj,src/worker.c $(ROOMS))
-	$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC))
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC))
 $(BUILD)/exchange-sim: $(call objs,obj,tests/exchange/main.c $(SIM))
-	$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
 $(BUILD)/presence-watch: $(call objs,obj,tests/watcher/main.c $(WATCH))
-	$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC) jansson)
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC) jansson)
 
 $(BUILD)/asan/pua_exchange_worker: $(call objs,asan,src/worker.c $(ROOMS))
-	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC))
+	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC))
 $(BUILD)/asan/exchange-sim: $(call objs,asan,tests/exchange/main.c $(SIM))
-	$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
+	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
 $(BUILD)/asan/presence-watch: $(call objs,asan,tests/watcher/main.c $(WATCH))
-	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson)
+	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson)
 
 $(BUILD)/asan/bin/exchange/test_%: $(BUILD)/asan/tests/exchange/test_%.o $(call objs,asan,$(SIM))
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC) cmocka) -lpthread
+	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC) cmocka) -lpthread
 $(BUILD)/asan/bin/watcher/test_%: $(BUILD)/asan/tests/watcher/test_%.o $(call objs,asan,$(WATCH))
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson cmocka)
+	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson cmocka)
 $(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS))
 	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
-$(BUILD)/asan/bin/sim: $(BUILD)/asan/tests/sim.o $(call objs,asan,$(wildcard src/core/*.c))
-	@mkdir -p $(@D)
-	$(CC) $(SAN) $^ -o $@
-$(BUILD)/sim: $(BUILD)/obj/tests/sim.o $(call objs,obj,$(wildcard src/core/*.c))
-	$(CC) $(OPT) $(LDOPT) $^ -o $@
-
-# what a bare Debian 12 needs; KAMAILIO=1: also Kamailio's source, under build/kamailio-src
-deps:
-	tests/deps $(if $(KAMAILIO),--kamailio)
-
-check: asan
-	tests/run unit io hosts
-check-unit: $(UNITBIN)
-	tests/run unit
-check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
-	tests/run io
-check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
-	tests/run hosts
+	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
+# The engine alone, in virtual time.
+$(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c $(wildcard src/core/*.c))
+$(BUILD)/sim: $(call objs,obj,tests/sim/main.c tests/sim/sim.c $(wildcard src/core/*.c))
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
 
 clean:
 	rm -rf $(BUILD)

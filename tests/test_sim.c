@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Days of 500 users in virtual time; the whole fault list with 10,000 is `make sim`. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "sim/sim.h"
+
+static const struct sim_config calm = {.users = 500, .gateways = 4, .days = 1, .seed = 7, .changes_per_user_day = 4};
+
+static struct sim_report run(struct sim_config c)
+{
+	struct sim_report r;
+
+	assert_int_equal(sim_run(&c, &r), 0);
+	if (r.first[0])
+		print_message("%s\n", r.first);
+	assert_int_equal(r.violations, 0);
+	assert_int_equal(r.in_flight_doubles, 0);
+	assert_int_equal(r.over_concurrency, 0);
+	assert_int_equal(r.anchors_over, 0);
+	assert_int_equal(r.herds, 0);
+	assert_int_equal(r.uneven, 0);
+	assert_int_equal(r.logins_over, 0);
+	assert_int_equal(r.not_followed, 0);
+	assert_int_equal(r.not_right, 0);
+	/* a run in which nothing happened proves nothing */
+	assert_true(r.boundaries > 500 && r.changes > 400 && r.published > 1000);
+	return r;
+}
+
+static void test_a_quiet_day(void **state)
+{
+	(void)state;
+	struct sim_report r = run(calm);
+
+	/* everybody subscribed once and never again; readings are the reopened streams' and the changes' */
+	assert_int_equal(r.subscribes, calm.users);
+	assert_true(r.wrong_ms_max <= 1000);
+}
+
+static void test_without_subscriptions(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.no_subscriptions = true;
+	c.changes_per_user_day = 0; /* nobody tells of them */
+	struct sim_report r;
+	assert_int_equal(sim_run(&c, &r), 0);
+	assert_int_equal(r.violations, 0);
+	assert_int_equal(r.subscribes, 0);
+	assert_int_equal(r.not_followed, 0);
+	assert_int_equal(r.not_right, 0);
+	/* swept each resync of an hour or a little sooner: 5 batches of 100, 24 to 48 times a day */
+	assert_true(r.reads > 5 * 24 && r.reads < 5 * 24 * 20);
+}
+
+static void test_a_cas_dies_each_hour(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.days = 3;
+	c.cas_dies_per_day = 24;
+	run(c);
+}
+
+static void test_the_whole_pool_dies(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.pool_dies_per_day = 4;
+	run(c);
+}
+
+static void test_answers_are_lost(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.lost_answers = 0.01;
+	c.stream_cuts_per_day = 48;
+	c.drops_per_day = 500;
+	run(c);
+}
+
+static void test_the_clock_steps(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.clock_steps_per_day = 24;
+	run(c);
+}
+
+static void test_the_presence_server_fails_and_forgets(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.esc_dies_per_day = 24;
+	c.esc_forgets_per_day = 24;
+	c.lost_answers = 0.001;
+	run(c);
+}
+
+static void test_throttled_and_denied(void **state)
+{
+	(void)state;
+	struct sim_config c = calm;
+
+	c.throttle_per_day = 24;
+	c.denied_per_day = 3;
+	run(c);
+}
+
+static void test_everything_at_once(void **state)
+{
+	(void)state;
+	for (uint32_t seed = 1; seed <= 3; seed++) {
+		struct sim_config c = calm;
+
+		c.days = 3;
+		c.seed = seed;
+		c.cas_dies_per_day = 24;
+		c.pool_dies_per_day = 1;
+		c.lost_answers = 0.0005;
+		c.stream_cuts_per_day = 24;
+		c.drops_per_day = 500;
+		c.clock_steps_per_day = 4;
+		c.esc_dies_per_day = 6;
+		c.esc_forgets_per_day = 4;
+		c.throttle_per_day = 6;
+		c.denied_per_day = 0.5;
+		run(c);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_a_quiet_day),
+	    cmocka_unit_test(test_without_subscriptions),
+	    cmocka_unit_test(test_a_cas_dies_each_hour),
+	    cmocka_unit_test(test_the_whole_pool_dies),
+	    cmocka_unit_test(test_answers_are_lost),
+	    cmocka_unit_test(test_the_clock_steps),
+	    cmocka_unit_test(test_the_presence_server_fails_and_forgets),
+	    cmocka_unit_test(test_throttled_and_denied),
+	    cmocka_unit_test(test_everything_at_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
