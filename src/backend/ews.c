@@ -697,9 +697,9 @@ static void conclude_body(const struct px_parse *p, const struct px_http_answer 
 
 	if (!xml_type(a->type) || p->alien || strncasecmp(why, "DOCTYPE html", 12) == 0) {
 		snprintf(text, sizeof text, "%s answers instead of EWS",
-		         p->alien             ? p->text
-		         : !xml_type(a->type) ? a->type
-		                              : "HTML");
+		         !xml_type(a->type) ? a->type
+		         : p->alien         ? p->text
+		                            : "HTML");
 		conclude(p, out, "not EWS", text);
 	} else if (p->memory || p->fed == -ENOMEM)
 		conclude(p, out, "local", "out of memory");

@@ -52,7 +52,8 @@ extern const size_t px_ews_rows;
 const struct px_ews_row *px_ews_row(const char *code); /* NULL: unknown */
 
 /* Copies n bytes from outside as a code ([A-Za-z0-9 _.-], the rest left out) or as a line of text
- * (UTF-8 without control and format characters), cut to fit size and ended by NUL. */
+ * (UTF-8; white space, control and format characters become one space), cut to fit size and ended
+ * by NUL. */
 void px_ews_code(char *out, size_t size, const char *s, size_t n);
 void px_ews_text(char *out, size_t size, const char *s, size_t n);
 

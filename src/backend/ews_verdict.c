@@ -129,11 +129,11 @@ void px_ews_code(char *out, size_t size, const char *s, size_t n)
 	out[len] = '\0';
 }
 
-/* Controls, and what reorders or hides the text around it (Unicode Cf as far as it concerns a line
- * of log). */
+/* Not white space, controls, and what reorders or hides the text around it (Unicode Cf as far as it
+ * concerns a line of log). */
 static bool shown(uint32_t c)
 {
-	return c >= 0x20 && !(c >= 0x7f && c < 0xa0) && c != 0xad && c != 0x61c &&
+	return c > 0x20 && !(c >= 0x7f && c < 0xa0) && c != 0xad && c != 0x61c &&
 	       !(c >= 0x200b && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) &&
 	       !(c >= 0x2060 && c <= 0x206f) && c != 0xfeff && !(c >= 0xfff0 && c <= 0xfffb) &&
 	       c < 0xe0000;
