@@ -8,7 +8,8 @@
 
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 30000
-#define RETRY_AFTER_MAX_S 60  /* a server that wishes to be left alone for longer is asked anyway  \
+#define RETRY_AFTER_MAX_S                                                                          \
+	60                    /* a server that wishes to be left alone for longer is asked anyway  \
 	                       */
 #define GAVE_UP_MS 3600000    /* and up to a tenth more, spread */
 #define MIN_EXPIRES_MAX 86400 /* s; a server that wants publications for longer is mistaken */
@@ -228,14 +229,14 @@ static unsigned retry_later(struct px_publication *p, const struct px_sip_answer
 }
 
 /*
- * This user's part of a span of time. Parts fill the span evenly, whether seeds are counted up or
- * drawn, and each user's parts do so over time: multiples of the golden ratio, modulo 1.
+ * This user's part of a span of time. The parts fill it evenly, whether seeds are counted up or
+ * drawn: multiples of the golden ratio, modulo 1. It is always the same part, so users that refresh
+ * in the same minute once drift apart for good: had each a new part every time, all would have the
+ * same period on the average and stay in step with the storm that began it.
  */
 static int64_t part_of(const struct px_publication *p, int64_t ms)
 {
-	uint32_t part = (p->seed + p->cycle) * 2654435769u;
-
-	return (int64_t)((uint64_t)ms * part >> 32);
+	return (int64_t)((uint64_t)ms * (p->seed * 2654435769u) >> 32);
 }
 
 static unsigned give_up(struct px_publication *p, struct px_now now)
@@ -303,7 +304,6 @@ static unsigned stands(struct px_publication *p, const struct px_sip_answer *a,
 	p->expires = (uint32_t)granted;
 	p->lapses = px_after(now, granted * 1000);
 	p->failures = p->minis = 0;
-	p->cycle++;
 	enter(p, PX_PUB_STANDING, p->etag ? px_after(now, refresh_after(p)) : p->lapses);
 	p->check = check && p->etag;
 	return go_on(p);

@@ -60,7 +60,6 @@ struct px_publication {
 	bool unsure;      /* a PUBLISH with this ETag (or an initial one) was sent and its fate isn't known */
 	bool check;       /* its ETag should be verified by a refresh (the server may have lost its memory) */
 	bool gave_up;     /* BACKOFF: because of 403 and its like; nothing hastens it */
-	uint8_t cycle;    /* grants so far; with the seed it spreads the refreshes */
 	uint8_t failures; /* in a row */
 	uint8_t minis;    /* 423 in a row */
 	uint32_t expires; /* s, granted; 0: none */
