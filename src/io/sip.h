@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * sip.h - nta: one PUBLISH out, one final answer back (RFC 3261, RFC 3903).
+ *
+ * The request goes to the server as to an outbound proxy; Request-URI, From and To are the user's
+ * AoR. Call-ID is fixed per user and process, so that one user's traffic can be followed in a
+ * trace; CSeq grows over all of them. Over UDP, what is longer than 1300 bytes goes by TCP if the
+ * server listens there (RFC 3261 §18.1.1).
+ *
+ * What Sofia answers itself when a connection fails isn't the server's: it ends in PX_SIP_TRANSPORT
+ * or PX_SIP_TIMEOUT. A TCP connection on which a request timed out, and nothing at all was heard
+ * since it was sent, is closed: what else waits there ends in PX_SIP_TRANSPORT at once and the next
+ * request makes a new connection.
  */
 #ifndef PX_SIP_H
 #define PX_SIP_H
@@ -13,18 +23,29 @@ struct px_sip;
 typedef void px_sip_done_h(void *arg, uint64_t id, const struct px_sip_answer *a);
 
 struct px_sip_config {
-	const char *const *server; /* "sip:127.0.0.1:5060;transport=tcp", in order of preference */
+	const char *const *server; /* "sip:127.0.0.1:5060;transport=tcp", in order of preference;
+	                              transport udp or tcp */
 	unsigned servers;
-	const char *bind;          /* NULL: any port on the address that reaches the server */
-	px_sip_done_h *done;       /* exactly once per start; may come from library callbacks: only tell and mark */
+	const char *bind; /* "ADDRESS[:PORT]", IPv6 in brackets; NULL: any port on the address that
+	                     reaches each server */
+	px_sip_done_h *done; /* exactly once per publish, never from within it; may come from
+	                        library callbacks: only tell and mark */
 	void *arg;
 };
 
-/* 0 or a negative errno, with a line for the operator in why. *out on success only. */
-int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_config *c, char why[256]);
-void px_sip_free(struct px_sip *s); /* ends everything, calls nothing */
+#define PX_SIP_WHY 256
+#define PX_SIP_WINDOW_MAX                                                                          \
+	1000 /* requests in flight on one connection that surely fit into its queue */
 
-/* Sends what the action (PX_DO_SIP_START) says. Never fails visibly: what can't be sent ends in done(PX_SIP_LOCAL). */
+/* 0 or a negative errno, with a line for the operator in why. *out on success only. */
+int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_config *c,
+               char why[PX_SIP_WHY]);
+void px_sip_free(struct px_sip *s); /* ends everything, calls nothing; NULL is fine */
+
+/*
+ * Sends what the action (PX_DO_SIP_START, borrowed) says. Never fails visibly: what can't be sent
+ * ends in done(PX_SIP_LOCAL). An answer that comes after its timeout is ignored.
+ */
 void px_sip_publish(struct px_sip *s, const struct px_action *a);
 
 #endif

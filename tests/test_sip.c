@@ -1,0 +1,834 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PUBLISH against a small presence server (UDP and TCP on one port) in a thread of this process.
+ * What it does with a request is chosen by the user part of its Request-URI.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "io/sip.h"
+
+/* ---- the presence server ---- */
+
+#define CONNECTIONS 64
+#define MESSAGE 70000
+
+struct connection {
+	int fd;
+	bool deaf; /* reads nothing any more */
+	size_t n;
+	char in[MESSAGE];
+};
+
+static struct {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	int udp, tcp, port, stop[2];
+	struct connection c[CONNECTIONS];
+	/* under lock */
+	char last[MESSAGE];
+	bool last_tcp;
+	unsigned requests, accepted;
+	struct sockaddr_in late_to;
+	int late_fd;
+	char late[2048];
+	int64_t late_at;
+	bool close_all;
+} server = {.lock = PTHREAD_MUTEX_INITIALIZER, .late_fd = -1};
+
+static int64_t ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Copies a header's line. */
+static void copy_line(char *out, size_t size, const char *in, const char *name)
+{
+	char pattern[32];
+	const char *at, *end;
+	size_t n = strlen(out);
+
+	snprintf(pattern, sizeof pattern, "\n%s: ", name);
+	at = strcasestr(in, pattern);
+	if (!at)
+		return;
+	end = strstr(at + 1, "\r\n");
+	snprintf(out + n, size - n, "%.*s\r\n", (int)(end - at - 1), at + 1);
+}
+
+static void answer(char *out, size_t size, const char *in, const char *status, const char *more)
+{
+	snprintf(out, size, "SIP/2.0 %s\r\n", status);
+	copy_line(out, size, in, "Via");
+	copy_line(out, size, in, "From");
+	copy_line(out, size, in, "To");
+	copy_line(out, size, in, "Call-ID");
+	copy_line(out, size, in, "CSeq");
+	snprintf(out + strlen(out), size - strlen(out), "%sContent-Length: 0\r\n\r\n", more);
+}
+
+static void reply(struct connection *c, const struct sockaddr_in *from, const char *text)
+{
+	if (c)
+		(void)!write(c->fd, text, strlen(text));
+	else
+		sendto(server.udp, text, strlen(text), 0, (const struct sockaddr *)from,
+		       sizeof *from);
+}
+
+static void hang_up(struct connection *c, bool reset)
+{
+	const struct linger now = {.l_onoff = 1};
+
+	if (reset)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(c->fd);
+	c->fd = -1;
+	c->n = 0;
+	c->deaf = false;
+}
+
+static void serve(struct connection *c, const struct sockaddr_in *from, const char *in)
+{
+	char out[2048], user[32] = "";
+	unsigned cseq = 0;
+	const char *at = strcasestr(in, "\nCSeq: ");
+
+	if (at)
+		cseq = (unsigned)atol(at + 7);
+	sscanf(in, "PUBLISH sip:%31[^@]@", user);
+	pthread_mutex_lock(&server.lock);
+	server.requests++;
+	server.last_tcp = c != NULL;
+	snprintf(server.last, sizeof server.last, "%s", in);
+	pthread_mutex_unlock(&server.lock);
+	if (strncmp(user, "ok", 2) == 0) {
+		char more[64];
+
+		snprintf(more, sizeof more, "SIP-ETag: e%u\r\nExpires: 1800\r\n", cseq);
+		answer(out, sizeof out, in, "200 OK", more);
+		reply(c, from, out);
+	} else if (strcmp(user, "twice") == 0) {
+		answer(out, sizeof out, in, "200 OK", "SIP-ETag: one\r\n");
+		reply(c, from, out);
+		answer(out, sizeof out, in, "500 Changed my mind", "");
+		reply(c, from, out);
+	} else if (strcmp(user, "trying") == 0) {
+		answer(out, sizeof out, in, "100 Trying", "");
+		reply(c, from, out);
+		usleep(50000);
+		answer(out, sizeof out, in, "200 OK", "SIP-ETag: tried\r\n");
+		reply(c, from, out);
+	} else if (strcmp(user, "gone") == 0) {
+		answer(out, sizeof out, in, "412 Conditional Request Failed", "");
+		reply(c, from, out);
+	} else if (strcmp(user, "brief") == 0) {
+		answer(out, sizeof out, in, "423 Interval Too Brief", "Min-Expires: 600\r\n");
+		reply(c, from, out);
+	} else if (strcmp(user, "busy") == 0) {
+		answer(out, sizeof out, in, "503 Overloaded", "Retry-After: 3\r\n");
+		reply(c, from, out);
+	} else if (strcmp(user, "bad") == 0) {
+		reply(c, from,
+		      "SIP/2.0 200 OK\r\nVia: nonsense\r\nCSeq: x\r\nContent-Length: 0\r\n\r\n");
+	} else if (strcmp(user, "late") == 0) {
+		pthread_mutex_lock(&server.lock);
+		answer(server.late, sizeof server.late, in, "200 OK", "SIP-ETag: late\r\n");
+		server.late_at = ms() + 400;
+		server.late_fd = c ? c->fd : -1;
+		if (from)
+			server.late_to = *from;
+		pthread_mutex_unlock(&server.lock);
+	} else if (strcmp(user, "reset") == 0 && c) {
+		hang_up(c, true);
+	} else if (strcmp(user, "close") == 0 && c) {
+		answer(out, sizeof out, in, "200 OK", "SIP-ETag: bye\r\n");
+		reply(c, from, out);
+		usleep(20000);
+		hang_up(c, false);
+	} else if (strcmp(user, "deaf") == 0 && c) {
+		c->deaf = true;
+	} /* silent: nothing */
+}
+
+/* Whole messages of a stream, one after the other. */
+static void serve_stream(struct connection *c)
+{
+	static char one[MESSAGE];
+	char *end, *length;
+
+	while (c->fd >= 0 && !c->deaf && (end = strstr(c->in, "\r\n\r\n"))) {
+		size_t whole = (size_t)(end + 4 - c->in);
+
+		length = strcasestr(c->in, "\nContent-Length: ");
+		if (length && length < end)
+			whole += (size_t)atol(length + 17);
+		if (c->n < whole)
+			return;
+		memcpy(one, c->in, whole);
+		one[whole] = '\0';
+		c->n -= whole;
+		memmove(c->in, c->in + whole, c->n + 1);
+		serve(c, NULL, one);
+	}
+}
+
+static void read_connection(struct connection *c)
+{
+	ssize_t got = read(c->fd, c->in + c->n, sizeof c->in - 1 - c->n);
+
+	if (got <= 0) {
+		hang_up(c, false);
+		return;
+	}
+	c->n += (size_t)got;
+	c->in[c->n] = '\0';
+	serve_stream(c);
+}
+
+static void *serve_all(void *arg)
+{
+	static char in[MESSAGE];
+
+	(void)arg;
+	for (int i = 0; i < CONNECTIONS; i++)
+		server.c[i].fd = -1;
+	for (;;) {
+		struct pollfd p[3 + CONNECTIONS] = {{.fd = server.stop[0], .events = POLLIN},
+		                                    {.fd = server.udp, .events = POLLIN},
+		                                    {.fd = server.tcp, .events = POLLIN}};
+
+		for (int i = 0; i < CONNECTIONS; i++)
+			p[3 + i] = (struct pollfd){.fd = server.c[i].deaf ? -1 : server.c[i].fd,
+			                           .events = POLLIN};
+		poll(p, 3 + CONNECTIONS, 20);
+		if (p[0].revents)
+			break;
+		pthread_mutex_lock(&server.lock);
+		if (server.late_at && ms() >= server.late_at) {
+			server.late_at = 0;
+			if (server.late_fd >= 0)
+				(void)!write(server.late_fd, server.late, strlen(server.late));
+			else
+				reply(NULL, &server.late_to, server.late);
+		}
+		bool close_all = server.close_all;
+
+		server.close_all = false;
+		pthread_mutex_unlock(&server.lock);
+		for (int i = 0; i < CONNECTIONS; i++)
+			if (server.c[i].fd >= 0 && close_all)
+				hang_up(&server.c[i], false);
+			else if (p[3 + i].revents && server.c[i].fd == p[3 + i].fd)
+				read_connection(&server.c[i]);
+		if (p[1].revents) {
+			struct sockaddr_in from;
+			socklen_t len = sizeof from;
+			ssize_t n = recvfrom(server.udp, in, sizeof in - 1, 0,
+			                     (struct sockaddr *)&from, &len);
+
+			if (n > 0) {
+				in[n] = '\0';
+				serve(NULL, &from, in);
+			}
+		}
+		if (p[2].revents) {
+			int fd = accept(server.tcp, NULL, NULL), i = 0;
+
+			while (i < CONNECTIONS && server.c[i].fd >= 0)
+				i++;
+			assert_true(i < CONNECTIONS);
+			server.c[i] = (struct connection){.fd = fd};
+			pthread_mutex_lock(&server.lock);
+			server.accepted++;
+			pthread_mutex_unlock(&server.lock);
+		}
+	}
+	for (int i = 0; i < CONNECTIONS; i++)
+		if (server.c[i].fd >= 0)
+			close(server.c[i].fd);
+	return NULL;
+}
+
+static int bound(int type, int *port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+	                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	                        .sin_port = htons((uint16_t)*port)};
+	socklen_t len = sizeof a;
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	if (bind(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+		close(fd);
+		return -1;
+	}
+	getsockname(fd, (struct sockaddr *)&a, &len);
+	*port = ntohs(a.sin_port);
+	return fd;
+}
+
+static int start_server(void **state)
+{
+	(void)state;
+	do {
+		server.port = 0;
+		server.tcp = bound(SOCK_STREAM, &server.port);
+		server.udp = bound(SOCK_DGRAM, &server.port);
+		if (server.udp < 0)
+			close(server.tcp);
+	} while (server.udp < 0);
+	assert_int_equal(listen(server.tcp, 16), 0);
+	assert_int_equal(pipe(server.stop), 0);
+	pthread_create(&server.thread, NULL, serve_all, NULL);
+	return 0;
+}
+
+static int stop_server(void **state)
+{
+	(void)state;
+	close(server.stop[1]);
+	pthread_join(server.thread, NULL);
+	close(server.stop[0]);
+	close(server.udp);
+	close(server.tcp);
+	return 0;
+}
+
+/* ---- the client ---- */
+
+#define ANSWERS 20000
+
+struct answer_seen {
+	unsigned done;
+	enum px_sip_fail fail;
+	int status;
+	int64_t expires, min_expires, retry_after;
+	char etag[128], reason[64];
+};
+
+static struct {
+	struct px_loop *loop;
+	struct px_sip *sip;
+	struct answer_seen a[ANSWERS];
+	unsigned done, stop_after;
+	unsigned total, sent, window; /* the storm: `total` users in all */
+	size_t body;
+} b;
+
+static struct px_action publish(uint64_t id, const char *key, size_t body, int64_t timeout_ms)
+{
+	struct px_action a = {.kind = PX_DO_SIP_START};
+
+	a.sip.id = id;
+	a.sip.op = PX_OP_INITIAL;
+	snprintf(a.sip.key, sizeof a.sip.key, "%s", key);
+	a.sip.expires = 3600;
+	a.sip.timeout_ms = timeout_ms;
+	a.sip.body = px_buf_new(MESSAGE);
+	for (size_t i = 0; i < body; i++)
+		px_buf_add(&a.sip.body, "x", 1);
+	return a;
+}
+
+static void send_one(uint64_t id, const char *key, size_t body, int64_t timeout_ms)
+{
+	struct px_action a = publish(id, key, body, timeout_ms);
+	unsigned before = b.done;
+
+	px_sip_publish(b.sip, &a);
+	assert_int_equal(b.done, before);
+	px_buf_free(&a.sip.body);
+}
+
+static void turn(void *arg, struct px_now now)
+{
+	(void)arg;
+	(void)now;
+	while (b.sent < b.total && b.sent - b.done < b.window) {
+		char key[64];
+
+		snprintf(key, sizeof key, "ok%u@example.test", b.sent);
+		send_one(b.sent++, key, b.body, 5000);
+	}
+	if (b.total == 0 || b.done >= b.total)
+		px_loop_stop(b.loop);
+}
+
+static void on_done(void *arg, uint64_t id, const struct px_sip_answer *got)
+{
+	struct answer_seen *a = &b.a[id];
+
+	(void)arg;
+	a->done++;
+	a->fail = got->fail;
+	a->status = got->status;
+	a->expires = got->expires;
+	a->min_expires = got->min_expires;
+	a->retry_after = got->retry_after;
+	snprintf(a->etag, sizeof a->etag, "%s", got->etag ? got->etag : "");
+	snprintf(a->reason, sizeof a->reason, "%s", got->reason ? got->reason : "");
+	if (++b.done >= b.stop_after || b.total)
+		px_loop_mark(b.loop);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&b, 0, sizeof b);
+	b.stop_after = 1;
+	assert_int_equal(px_loop_new(&b.loop, turn, NULL), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	px_sip_free(b.sip);
+	px_loop_free(b.loop);
+	return 0;
+}
+
+static void afresh(void)
+{
+	teardown(NULL);
+	setup(NULL);
+}
+
+static void client_of(const char *transport, int port)
+{
+	char uri[64], why[PX_SIP_WHY];
+	const char *servers[] = {uri};
+	const struct px_sip_config c = {.server = servers, .servers = 1, .done = on_done};
+
+	snprintf(uri, sizeof uri, "sip:127.0.0.1:%d;transport=%s", port, transport);
+	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
+		fail_msg("%s", why);
+}
+
+static void client(const char *transport)
+{
+	client_of(transport, server.port);
+}
+
+static int64_t run(int64_t at_most_ms)
+{
+	struct px_now began = px_loop_now(b.loop);
+
+	px_loop_wake(b.loop, px_after(began, at_most_ms));
+	px_loop_run(b.loop);
+	return px_loop_now(b.loop).mono.ms - began.mono.ms;
+}
+
+static bool request_has(const char *text)
+{
+	bool has;
+
+	pthread_mutex_lock(&server.lock);
+	has = strstr(server.last, text) != NULL;
+	pthread_mutex_unlock(&server.lock);
+	return has;
+}
+
+static void assert_answered(unsigned id, int status)
+{
+	assert_int_equal(b.a[id].done, 1);
+	assert_int_equal(b.a[id].fail, PX_SIP_ANSWERED);
+	assert_int_equal(b.a[id].status, status);
+}
+
+/* What RFC 3903 §4 and §6 want of an initial PUBLISH, and what comes back of the answer. */
+static void initial(const char *transport)
+{
+	client(transport);
+	send_one(0, "ok@example.test", 300, 2000);
+	run(3000);
+	assert_answered(0, 200);
+	assert_true(b.a[0].etag[0] == 'e');
+	assert_int_equal(b.a[0].expires, 1800);
+	assert_int_equal(b.a[0].min_expires, -1);
+	assert_int_equal(b.a[0].retry_after, -1);
+	assert_string_equal(b.a[0].reason, "OK");
+	assert_true(request_has("PUBLISH sip:ok@example.test SIP/2.0\r\n"));
+	assert_true(request_has("\r\nMax-Forwards: 70\r\n"));
+	assert_true(request_has("\r\nFrom: <sip:ok@example.test>;tag="));
+	assert_true(request_has("\r\nTo: <sip:ok@example.test>\r\n"));
+	assert_true(request_has("\r\nEvent: presence\r\n"));
+	assert_true(request_has("\r\nExpires: 3600\r\n"));
+	assert_true(request_has("\r\nContent-Type: application/pidf+xml\r\n"));
+	assert_true(request_has("\r\nContent-Length: 300\r\n"));
+	assert_true(request_has("\r\nUser-Agent: pua_exchange/"));
+	assert_true(request_has("SIP/2.0/"));
+	assert_false(request_has("SIP-If-Match"));
+	assert_false(request_has("Route:"));
+	assert_false(request_has("Contact:"));
+	assert_int_equal(server.last_tcp, strcmp(transport, "tcp") == 0);
+}
+
+static void initial_udp(void **state)
+{
+	(void)state;
+	initial("udp");
+}
+
+static void initial_tcp(void **state)
+{
+	(void)state;
+	initial("tcp");
+}
+
+static void refresh_and_remove(void **state)
+{
+	struct px_action a = publish(0, "ok@example.test", 0, 2000);
+
+	(void)state;
+	client("tcp");
+	strcpy(a.sip.etag, "dx200xyz");
+	px_sip_publish(b.sip, &a);
+	run(3000);
+	assert_answered(0, 200);
+	assert_true(request_has("\r\nSIP-If-Match: dx200xyz\r\n"));
+	assert_true(request_has("\r\nContent-Length: 0\r\n"));
+	assert_false(request_has("Content-Type"));
+	a.sip.id = 1;
+	a.sip.expires = 0;
+	px_sip_publish(b.sip, &a);
+	run(3000);
+	assert_true(request_has("\r\nExpires: 0\r\n"));
+}
+
+/* One Call-ID per user, and a CSeq that grows. */
+static void call_ids(void **state)
+{
+	char call_id[3][128] = {"", "", ""};
+	unsigned cseq[3];
+
+	(void)state;
+	client("tcp");
+	for (unsigned i = 0; i < 3; i++) {
+		send_one(i, i == 1 ? "ok2@example.test" : "ok1@example.test", 10, 2000);
+		run(3000);
+		copy_line(call_id[i], sizeof call_id[i], server.last, "Call-ID");
+		cseq[i] = (unsigned)atol(strcasestr(server.last, "\nCSeq: ") + 7);
+	}
+	assert_string_equal(call_id[0], call_id[2]);
+	assert_string_not_equal(call_id[0], call_id[1]);
+	assert_true(cseq[0] < cseq[1] && cseq[1] < cseq[2]);
+}
+
+static void odd_key(void **state)
+{
+	(void)state;
+	client("tcp");
+	send_one(0, "ok J\xc3\xb6rg@example.test", 10, 2000);
+	run(3000);
+	assert_answered(0, 200);
+	assert_true(request_has("PUBLISH sip:ok%20J%C3%B6rg@example.test SIP/2.0\r\n"));
+}
+
+static void refusals(void **state)
+{
+	const char *const user[] = {"gone", "brief", "busy", "trying", "twice"};
+	const int status[] = {412, 423, 503, 200, 200};
+
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		afresh();
+		client(tcp ? "tcp" : "udp");
+		b.stop_after = 5;
+		for (unsigned i = 0; i < 5; i++) {
+			char key[64];
+
+			snprintf(key, sizeof key, "%s@example.test", user[i]);
+			send_one(i, key, 10, 2000);
+		}
+		run(3000);
+		for (unsigned i = 0; i < 5; i++)
+			assert_answered(i, status[i]);
+		assert_int_equal(b.a[1].min_expires, 600);
+		assert_int_equal(b.a[2].retry_after, 3);
+		assert_string_equal(b.a[2].reason, "Overloaded");
+		assert_string_equal(b.a[3].etag, "tried");
+		assert_string_equal(b.a[4].etag, "one");
+	}
+}
+
+static void silence(void **state)
+{
+	(void)state;
+	client("udp");
+	b.stop_after = 3;
+	send_one(0, "silent@example.test", 10, 700);
+	send_one(1, "bad@example.test", 10, 600);
+	send_one(2, "silent@example.test", 10, 300);
+	assert_in_range(run(3000), 690, 1500);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(b.a[i].done, 1);
+		assert_int_equal(b.a[i].fail, PX_SIP_TIMEOUT);
+		assert_int_equal(b.a[i].status, 0);
+	}
+}
+
+static void late_answer_falls_to_the_floor(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		afresh();
+		client(tcp ? "tcp" : "udp");
+		/* something else is heard, so the connection stays */
+		b.stop_after = 2;
+		send_one(0, "late@example.test", 10, 200);
+		send_one(1, "ok@example.test", 10, 2000);
+		run(3000);
+		b.stop_after = 100;
+		run(600);
+		assert_int_equal(b.a[0].done, 1);
+		assert_int_equal(b.a[0].fail, PX_SIP_TIMEOUT);
+		assert_answered(1, 200);
+	}
+}
+
+static int unused_port(void)
+{
+	int port = 0, fd = bound(SOCK_STREAM, &port);
+
+	close(fd);
+	return port;
+}
+
+static void nobody_there(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		afresh();
+		client_of(tcp ? "tcp" : "udp", unused_port());
+		b.stop_after = 2;
+		send_one(0, "ok@example.test", 10, 5000);
+		send_one(1, "ok2@example.test", 10, 5000);
+		assert_true(run(6000) < 1000);
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(b.a[i].done, 1);
+			assert_int_equal(b.a[i].fail, PX_SIP_TRANSPORT);
+			assert_int_equal(b.a[i].status, 0);
+		}
+	}
+}
+
+static void reset_in_the_middle(void **state)
+{
+	(void)state;
+	client("tcp");
+	b.stop_after = 10;
+	for (unsigned i = 0; i < 9; i++)
+		send_one(i, "silent@example.test", 10, 5000);
+	send_one(9, "reset@example.test", 10, 5000);
+	assert_true(run(6000) < 1000);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(b.a[i].done, 1);
+		assert_int_equal(b.a[i].fail, PX_SIP_TRANSPORT);
+	}
+	/* and the next one finds a new connection */
+	b.stop_after = 11;
+	send_one(10, "ok@example.test", 10, 5000);
+	run(3000);
+	assert_answered(10, 200);
+}
+
+/* The server closes a connection that is idle: the next request must not be lost. */
+static void idle_connection_closed(void **state)
+{
+	(void)state;
+	client("tcp");
+	for (unsigned i = 0; i < 6; i += 2) {
+		b.stop_after = i + 1;
+		send_one(i, "close@example.test", 10, 3000);
+		run(3000);
+		assert_answered(i, 200);
+		if (i == 2) {
+			/* noticed before */
+			b.stop_after = 100;
+			run(100);
+		} else {
+			usleep(100000); /* not noticed: it goes into the dead connection */
+		}
+		b.stop_after = i + 2;
+		send_one(i + 1, "ok@example.test", 10, 3000);
+		assert_true(run(3500) < 1000);
+		assert_int_equal(b.a[i + 1].done, 1);
+		print_message("after a close %s: fail %d\n", i == 2 ? "noticed" : "unnoticed",
+		              b.a[i + 1].fail);
+		if (i == 2)
+			assert_answered(i + 1, 200);
+		else if (b.a[i + 1].fail != PX_SIP_ANSWERED)
+			assert_int_equal(b.a[i + 1].fail, PX_SIP_TRANSPORT);
+	}
+}
+
+/* The peer is gone without a word: one request finds out, those behind it don't have to. */
+static void deaf_connection(void **state)
+{
+	unsigned accepted;
+
+	(void)state;
+	client("tcp");
+	send_one(0, "ok@example.test", 10, 3000);
+	run(3000);
+	accepted = server.accepted;
+	b.stop_after = 4;
+	send_one(1, "deaf@example.test", 10, 500);
+	send_one(2, "ok@example.test", 10, 20000);
+	send_one(3, "ok@example.test", 10, 20000);
+	assert_in_range(run(5000), 490, 2000);
+	assert_int_equal(b.a[1].fail, PX_SIP_TIMEOUT);
+	assert_int_equal(b.a[2].fail, PX_SIP_TRANSPORT);
+	assert_int_equal(b.a[3].fail, PX_SIP_TRANSPORT);
+	b.stop_after = 5;
+	send_one(4, "ok@example.test", 10, 3000);
+	run(3000);
+	assert_answered(4, 200);
+	assert_int_equal(server.accepted - accepted, 1);
+}
+
+/* RFC 3261 §18.1.1 */
+static void too_long_for_udp(void **state)
+{
+	(void)state;
+	client("udp");
+	send_one(0, "ok@example.test", 400, 3000);
+	run(3000);
+	assert_answered(0, 200);
+	assert_false(server.last_tcp);
+	b.stop_after = 2;
+	send_one(1, "ok@example.test", 2000, 3000);
+	run(3000);
+	assert_answered(1, 200);
+	assert_true(server.last_tcp);
+	assert_true(request_has("\r\nContent-Length: 2000\r\n"));
+}
+
+static void what_cannot_be_sent(void **state)
+{
+	struct px_action a = publish(0, "ok@[::1", 0, 2000);
+
+	(void)state;
+	client("tcp");
+	px_sip_publish(b.sip, &a);
+	assert_int_equal(b.done, 0);
+	run(3000);
+	assert_int_equal(b.a[0].done, 1);
+	assert_int_equal(b.a[0].fail, PX_SIP_LOCAL);
+}
+
+static void freed_with_requests_in_flight(void **state)
+{
+	(void)state;
+	client("tcp");
+	send_one(0, "silent@example.test", 10, 3000);
+	send_one(1, "ok@example.test", 10, 3000);
+	run(200);
+	send_one(2, "ok@example.test", 10, 3000);
+	px_sip_free(b.sip);
+	b.sip = NULL;
+	assert_int_equal(b.a[0].done, 0);
+	assert_int_equal(b.a[2].done, 0);
+}
+
+static void bad_settings(void **state)
+{
+	const char *const bad[] = {"sips:127.0.0.1", "sip:127.0.0.1;transport=tls", "nonsense",
+	                           "http://127.0.0.1/"};
+	const char *good[] = {"sip:127.0.0.1"};
+	struct px_sip_config c = {.servers = 1, .done = on_done};
+	char why[PX_SIP_WHY];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		c.server = &bad[i];
+		assert_int_equal(px_sip_new(&b.sip, b.loop, &c, why), -EINVAL);
+		assert_non_null(strstr(why, bad[i]));
+	}
+	c.server = good;
+	c.bind = "192.0.2.1"; /* not ours */
+	assert_true(px_sip_new(&b.sip, b.loop, &c, why) < 0);
+	assert_non_null(strstr(why, "192.0.2.1"));
+	assert_null(b.sip);
+	c.bind = "127.0.0.1:0";
+	assert_true(px_sip_new(&b.sip, b.loop, &c, why) == 0);
+}
+
+static double storm(const char *transport, unsigned total, unsigned window)
+{
+	int64_t took;
+
+	client(transport);
+	b.total = total;
+	b.window = window;
+	b.body = 700;
+	px_loop_mark(b.loop);
+	took = run(60000);
+	assert_int_equal(b.done, total);
+	for (unsigned i = 0; i < total; i++)
+		assert_answered(i, 200);
+	return total * 1000.0 / (double)(took ? took : 1);
+}
+
+static void storm_tcp(void **state)
+{
+	(void)state;
+	print_message("TCP, window 200: %.0f/s\n", storm("tcp", 10000, 200));
+}
+
+static void storm_udp(void **state)
+{
+	(void)state;
+	print_message("UDP, window 50: %.0f/s\n", storm("udp", 3000, 50));
+}
+
+static void window_fits_into_the_queue(void **state)
+{
+	(void)state;
+	storm("tcp", 3000, PX_SIP_WINDOW_MAX);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    T(initial_udp),
+	    T(initial_tcp),
+	    T(refresh_and_remove),
+	    T(call_ids),
+	    T(odd_key),
+	    T(refusals),
+	    T(silence),
+	    T(late_answer_falls_to_the_floor),
+	    T(nobody_there),
+	    T(reset_in_the_middle),
+	    T(idle_connection_closed),
+	    T(deaf_connection),
+	    T(too_long_for_udp),
+	    T(what_cannot_be_sent),
+	    T(freed_with_requests_in_flight),
+	    T(bad_settings),
+	    T(storm_tcp),
+	    T(storm_udp),
+	    T(window_fits_into_the_queue),
+	};
+
+	return cmocka_run_group_tests(tests, start_server, stop_server);
+}
