@@ -460,7 +460,7 @@ int px_engine_user_refresh(struct px_engine *e, const char *key, struct px_now n
 		return 0;
 	px_watch_event(e, (uint32_t)slot, PX_W_RETRY, now);
 	u->read_failures = 0;
-	px_mark(e, (uint32_t)slot, true, now);
+	px_mark(e, (uint32_t)slot, READ_HOT, now);
 	px_publish_do(e, (uint32_t)slot, px_publication_check(&u->publication, now), now);
 	return 0;
 }

@@ -300,33 +300,30 @@ static void unqueue_read(struct px_engine *e, uint32_t slot)
 	struct user *u = px_user(e, slot);
 
 	if (u->read_queue != READ_NONE)
-		px_list_take(
-		    e, u->read_queue == READ_HOT ? &e->at[u->gateway].hot : &e->at[u->gateway].cold,
-		    LINK_READ, slot);
+		px_list_take(e, &e->at[u->gateway].read[u->read_queue], LINK_READ, slot);
 	u->read_queue = READ_NONE;
 }
 
-void px_mark(struct px_engine *e, uint32_t slot, bool hot, struct px_now now)
+void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 
-	u->dirty = true;
+	u->dirty = u->dirty || why != READ_SWEEP;
 	px_user_touch(e, slot);
 	if (u->reading) {
-		u->again = u->again || hot;
+		u->again = u->again || why == READ_HOT;
 		return;
 	}
 	if (!u->on || u->leaving || u->gateway == PX_NO_GATEWAY ||
-	    u->watch.state == PX_WATCH_HOMELESS || u->read_queue == READ_HOT ||
-	    (u->read_queue == READ_COLD && !hot))
+	    u->watch.state == PX_WATCH_HOMELESS ||
+	    (u->read_queue != READ_NONE && u->read_queue <= why))
 		return;
 	unqueue_read(e, slot);
 	struct at_gateway *at = &e->at[u->gateway];
-	struct list *l = hot ? &at->hot : &at->cold;
-	if (l->n == 0)
-		*(hot ? &at->hot_since : &at->cold_since) = now.mono;
-	px_list_push(e, l, LINK_READ, slot);
-	u->read_queue = hot ? READ_HOT : READ_COLD;
+	if (at->read[why].n == 0)
+		at->read_since[why] = now.mono;
+	px_list_push(e, &at->read[why], LINK_READ, slot);
+	u->read_queue = (uint8_t)why;
 }
 
 static void reading_clear(struct reading *r)
@@ -533,7 +530,7 @@ static void reading_done(struct px_engine *e, unsigned index, const struct px_re
 		else if (todo & PX_R_ALONE)
 			read_refused(e, r->user[i].slot, reply->verdict, code, now);
 		if (todo & PX_R_MARK || u->again || u->renamed)
-			px_mark(e, r->user[i].slot, u->again, now);
+			px_mark(e, r->user[i].slot, u->again ? READ_HOT : READ_COLD, now);
 		u->again = u->renamed = false;
 		px_user_maybe_free(e, r->user[i].slot);
 	}
@@ -567,15 +564,18 @@ static void start_reading(struct px_engine *e, int g, struct px_now now)
 	if (!r)
 		return;
 	r->gateway = g;
-	while (r->n < max && (at->hot.n || at->cold.n)) {
-		uint32_t slot = at->hot.n ? at->hot.head : at->cold.head;
-		struct user *u = px_user(e, slot);
+	/* the urgent first; whoever else waits comes along */
+	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++) {
+		while (r->n < max && at->read[q].n) {
+			uint32_t slot = at->read[q].head;
+			struct user *u = px_user(e, slot);
 
-		unqueue_read(e, slot);
-		u->reading = true;
-		r->user[r->n++] = (struct member){slot, u->generation};
+			unqueue_read(e, slot);
+			u->reading = true;
+			r->user[r->n++] = (struct member){slot, u->generation};
+		}
+		at->read_since[q] = now.mono;
 	}
-	at->hot_since = at->cold_since = now.mono;
 	if (!reading_ask(e, index, now)) /* out of memory: the batch rests */
 		px_read_blocked(&r->machine, now);
 }
@@ -595,7 +595,7 @@ static void evacuate(struct px_engine *e, int g, struct px_now now)
 		reading_end(e, r);
 		for (unsigned m = 0; m < r->n; m++)
 			if (reading_user(e, r, m))
-				px_mark(e, r->user[m].slot, true, now);
+				px_mark(e, r->user[m].slot, READ_HOT, now);
 	}
 	for (uint32_t s = 0; s < e->end; s++) {
 		struct user *u = px_user(e, s);
@@ -798,7 +798,7 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 	if (todo & PX_W_GATHER)
 		stream_join(e, slot, now);
 	if (todo & PX_W_READ)
-		px_mark(e, slot, false, now);
+		px_mark(e, slot, READ_COLD, now);
 }
 
 /* A subscription that an earlier process made: believed until its stream says otherwise. */
@@ -819,7 +819,7 @@ void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subsc
 	} else {
 		px_list_push(e, &e->at[gateway].subscribe, LINK_SUBSCRIBE, slot);
 	}
-	px_mark(e, slot, false, now);
+	px_mark(e, slot, READ_COLD, now);
 }
 
 static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now now)
@@ -877,7 +877,7 @@ static void said(void *arg, const struct px_item *item)
 			e->counts.events++;
 			slot = stream_member(e, s, item->id);
 			if (slot != PX_NOBODY)
-				px_mark(e, slot, true, e->now);
+				px_mark(e, slot, READ_HOT, e->now);
 			break;
 		case PX_ITEM_GONE:
 			slot = stream_member(e, s, item->id);
@@ -1099,7 +1099,7 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 		bool at_end = now.wall.ms / 1000 >= u->calendar.until;
 		px_present(e, slot, now);
 		if (at_end) /* we have run out of calendar */
-			px_mark(e, slot, false, now);
+			px_mark(e, slot, READ_COLD, now);
 	}
 	if (px_due(u->read_due, now) && !u->reading && u->read_queue == READ_NONE &&
 	    u->watch.state != PX_WATCH_HOMELESS) {
@@ -1108,7 +1108,7 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 		} else {
 			set_sweep(e, u, now);
 			if (u->watch.state != PX_WATCH_PARKED)
-				px_mark(e, slot, u->read_failures != 0, now);
+				px_mark(e, slot, u->read_failures ? READ_HOT : READ_SWEEP, now);
 		}
 	}
 	if (!u->stale && u->presence != PX_UNKNOWN &&
@@ -1127,25 +1127,25 @@ void px_follow_tick(struct px_engine *e, struct px_now now)
 			reading_due(e, i, now);
 }
 
-/* When may the batch of this gateway's list leave? Not set: there is none. */
-static struct px_mono batch_at(const struct list *l, struct px_mono since, size_t full)
+/* When may the batch that this list asks for leave? Not set: there is none. */
+static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue q)
 {
-	if (l->n == 0)
-		return (struct px_mono){0};
-	return l->n >= full ? since : (struct px_mono){since.ms + PX_GATHER_MS};
-}
-
-static struct px_mono later(struct px_mono a, struct px_mono b)
-{
-	return a.ms > b.ms ? a : b;
-}
-
-static bool may_read_cold(const struct px_engine *e, int g)
-{
+	const struct at_gateway *at = &e->at[g];
 	const struct px_gateway *gw = &e->pool.gateway[g];
+	int64_t gather =
+	    q == READ_SWEEP ? e->config.resync_s * 1000 / PX_SWEEP_GATHER : PX_GATHER_MS;
+	struct px_mono when = at->read_since[q];
 
+	if (at->read[q].n == 0)
+		return (struct px_mono){0};
+	if (at->read[q].n < e->config.backend->read_max)
+		when.ms += gather;
+	if (q == READ_HOT)
+		return when;
 	/* one place stays free for those whose calendar has changed */
-	return gw->in_flight + 1 < gw->limit || gw->in_flight == 0;
+	if (gw->in_flight && gw->in_flight + 1 >= gw->limit)
+		return (struct px_mono){0};
+	return when.ms > at->cold_next.ms ? when : at->cold_next;
 }
 
 static bool may_subscribe(const struct px_engine *e, int g)
@@ -1153,7 +1153,7 @@ static bool may_subscribe(const struct px_engine *e, int g)
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
 	/* the population's state comes first */
-	if (e->at[g].cold.n >= e->config.backend->read_max)
+	if (e->at[g].read[READ_COLD].n >= e->config.backend->read_max)
 		return false;
 	return gw->in_flight + 2 < gw->limit || gw->in_flight == 0;
 }
@@ -1167,25 +1167,17 @@ void px_follow_pump(struct px_engine *e, struct px_now now)
 	house_the_homeless(e, now);
 	for (g = 0; g < (int)e->pool.n; g++) {
 		struct at_gateway *at = &e->at[g];
-		size_t full = e->config.backend->read_max;
 
-		while (px_pool_may_send(&e->pool, g, now)) {
-			unsigned before = e->pool.gateway[g].in_flight;
-			if (px_due(batch_at(&at->hot, at->hot_since, full), now)) {
+		for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++)
+			while (px_pool_may_send(&e->pool, g, now) &&
+			       px_due(batch_at(e, g, q), now)) {
+				unsigned before = e->pool.gateway[g].in_flight;
+				if (q != READ_HOT)
+					at->cold_next = px_after(now, PX_COLD_SPACING_MS);
 				start_reading(e, g, now);
-			} else if (may_read_cold(e, g) &&
-			           px_due(later(batch_at(&at->cold, at->cold_since, full),
-			                        at->cold_next),
-			                  now) &&
-			           at->cold.n) {
-				at->cold_next = px_after(now, PX_COLD_SPACING_MS);
-				start_reading(e, g, now);
-			} else {
-				break;
+				if (e->pool.gateway[g].in_flight == before)
+					break; /* out of memory */
 			}
-			if (e->pool.gateway[g].in_flight == before)
-				break; /* nothing left: out of memory */
-		}
 		pace_subscribes(at);
 		while (at->subscribe.n && may_subscribe(e, g) &&
 		       px_pool_may_send(&e->pool, g, now) && at->subscribe_next.ms <= now.mono.ms) {
@@ -1208,17 +1200,15 @@ struct px_mono px_follow_due(const struct px_engine *e, struct px_now now)
 			at = px_earlier(at, e->reading[i]->machine.due);
 	for (int g = 0; g < (int)e->pool.n; g++) {
 		const struct at_gateway *q = &e->at[g];
-		size_t full = e->config.backend->read_max;
 
 		/* what waits for an answer or the end of a pause is woken by that */
 		if (!px_pool_may_send(&e->pool, g, now))
 			continue;
-		at = px_earlier(at, batch_at(&q->hot, q->hot_since, full));
-		if (q->cold.n && may_read_cold(e, g))
-			at = px_earlier(
-			    at, later(batch_at(&q->cold, q->cold_since, full), q->cold_next));
+		for (enum read_queue r = READ_HOT; r < READ_QUEUES; r++)
+			at = px_earlier(at, batch_at(e, g, r));
 		if (q->subscribe.n && may_subscribe(e, g))
-			at = px_earlier(at, later(q->subscribe_next, now.mono));
+			at = px_earlier(at, q->subscribe_next.ms > now.mono.ms ? q->subscribe_next
+			                                                       : now.mono);
 	}
 	return at;
 }

@@ -23,6 +23,8 @@
 /* Between two batches of a gateway that nobody waits for (first readings, reopened streams,
  * sweeps). */
 #define PX_COLD_SPACING_MS 40
+/* Sweeps wait so long for company: resync over this. */
+#define PX_SWEEP_GATHER 30
 /* Between two Subscribes at a gateway; shorter when more than that would take longer than
  * PX_RECOVERY_MS. */
 #define PX_SUBSCRIBE_SPACING_MS 20
@@ -39,7 +41,8 @@ struct list {
 	uint32_t head, tail, n;
 };
 
-enum read_queue { READ_NONE, READ_HOT, READ_COLD };
+/* Who waits to be read, by urgency: a change was told; state isn't known or may be old; it is just time to look again. */
+enum read_queue { READ_NONE, READ_HOT, READ_COLD, READ_SWEEP, READ_QUEUES };
 enum publish_queue { PUBLISH_NONE, PUBLISH_URGENT, PUBLISH_CALM };
 
 struct user {
@@ -118,8 +121,8 @@ struct request {
 };
 
 struct at_gateway {
-	struct list hot, cold, subscribe;
-	struct px_mono hot_since, cold_since; /* first mark of what is in the list */
+	struct list read[READ_QUEUES], subscribe;
+	struct px_mono read_since[READ_QUEUES]; /* first mark of what is in the list */
 	struct px_mono cold_next, subscribe_next;
 	int64_t subscribe_spacing;
 	uint16_t young; /* stream that gathers + 1 */
@@ -181,7 +184,7 @@ void px_list_take(struct px_engine *e, struct list *l, enum link_kind k, uint32_
 
 /* engine_follow.c */
 void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, struct px_now now);
-void px_mark(struct px_engine *e, uint32_t slot, bool hot,
+void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why,
              struct px_now now);                             /* its calendar should be read */
 void px_follow_tick(struct px_engine *e, struct px_now now); /* streams, readings, gateways */
 void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now);

@@ -882,12 +882,17 @@ static void fault(struct world *w, enum fault f)
 
 	w->r->faults++;
 	plan_fault(w, f);
+	/* a recovery that is disturbed says nothing of its pace */
+	if (f == F_CAS || f == F_THROTTLE || f == F_DENIED)
+		w->recovering = false;
 	switch (f) {
 	case F_CAS:
 		if (w->cas[g].state == CAS_UP && healthy(w) > 1)
 			kill_cas(w, g, rnd(w) % 3 == 0, between(w, 5 * MIN, 40 * MIN));
 		break;
 	case F_POOL:
+		if (healthy(w) < w->c.gateways)
+			break;
 		for (g = 0; g < w->c.gateways; g++)
 			if (w->cas[g].state == CAS_UP)
 				kill_cas(w, g, false, 10 * MIN);
