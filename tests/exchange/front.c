@@ -410,8 +410,8 @@ int64_t front_tick(struct front *f)
 	int64_t due = INT64_MAX;
 	struct ask *a, *tmp;
 
-	DL_FOREACH_SAFE(f->waiting, a, tmp)
-	{
+	for (a = f->waiting; a; a = tmp) {
+		tmp = a->next;
 		if (a->due_ms <= f->loop->now_ms)
 			resume(a);
 		else if (a->due_ms < due)
@@ -497,8 +497,8 @@ static void stop(struct cas *c)
 
 	if (!c->mhd)
 		return;
-	DL_FOREACH(c->conns, conn)
-	reset(conn);
+	for (conn = c->conns; conn; conn = conn->next)
+		reset(conn);
 	if (c->running)
 		loop_remove_daemon(c->front->loop, c->mhd);
 	c->running = false;
@@ -511,8 +511,7 @@ unsigned front_cut(struct front *f, unsigned cas, bool streams_only)
 	struct conn *conn;
 	unsigned n = 0;
 
-	DL_FOREACH(f->cas[cas].conns, conn)
-	{
+	for (conn = f->cas[cas].conns; conn; conn = conn->next) {
 		if (streams_only && !(conn->ask && conn->ask->stream))
 			continue;
 		reset(conn);
@@ -525,12 +524,12 @@ static void mute(struct cas *c, bool on)
 {
 	struct stream *st;
 
-	DL_FOREACH(streams(c->front->ews->subs), st)
-	if (st->cas == c->index) {
-		st->muted = on;
-		if (!on && (st->out.len || st->over))
-			front_wake(c->front, st);
-	}
+	for (st = streams(c->front->ews->subs); st; st = st->next)
+		if (st->cas == c->index) {
+			st->muted = on;
+			if (!on && (st->out.len || st->over))
+				front_wake(c->front, st);
+		}
 }
 
 int front_heal(struct front *f, unsigned cas)
@@ -548,10 +547,12 @@ int front_heal(struct front *f, unsigned cas)
 		c->running = true;
 	}
 	mute(c, false);
-	DL_FOREACH_SAFE(f->waiting, a, tmp)
-	if (a->cas == c && a->hung) {
-		a->hung = false;
-		resume(a);
+	for (a = f->waiting; a; a = tmp) {
+		tmp = a->next;
+		if (a->cas == c && a->hung) {
+			a->hung = false;
+			resume(a);
+		}
 	}
 	return 0;
 }

@@ -2,6 +2,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -11,8 +12,8 @@
 #include "buf.h"
 
 struct loop_daemon {
-	struct source source; /* first: a source is turned back into this */
-	struct MHD_Daemon *mhd;
+	struct source source;   /* first: a source is turned back into this */
+	struct MHD_Daemon *mhd; /* NULL: removed, and freed when the next turn begins */
 	int fd;
 	bool ready;
 	struct loop_daemon *prev, *next;
@@ -36,10 +37,23 @@ int loop_init(struct loop *l)
 	return l->epoll < 0 ? -errno : 0;
 }
 
+/* Daemons are removed while a turn walks the list, so they are freed between turns. */
+static void sweep(struct loop *l)
+{
+	struct loop_daemon *d, *tmp;
+
+	for (d = l->daemons; d; d = tmp) {
+		tmp = d->next;
+		if (d->mhd)
+			continue;
+		DL_DELETE(l->daemons, d);
+		free(d);
+	}
+}
+
 void loop_free(struct loop *l)
 {
-	while (l->daemons)
-		loop_remove_daemon(l, l->daemons->mhd);
+	sweep(l);
 	close(l->epoll);
 }
 
@@ -78,41 +92,43 @@ void loop_remove_daemon(struct loop *l, struct MHD_Daemon *mhd)
 {
 	struct loop_daemon *d;
 
-	DL_FOREACH(l->daemons, d)
-	if (d->mhd == mhd)
-		break;
+	for (d = l->daemons; d; d = d->next) {
+		if (d->mhd == mhd)
+			break;
+	}
 	if (!d)
 		return;
 	loop_unwatch(l, d->fd);
-	DL_DELETE(l->daemons, d);
-	free(d);
+	d->mhd = NULL;
 }
 
 void loop_kick(struct loop *l, struct MHD_Daemon *mhd)
 {
 	struct loop_daemon *d;
 
-	DL_FOREACH(l->daemons, d)
-	if (d->mhd == mhd)
-		d->ready = true;
+	for (d = l->daemons; d; d = d->next) {
+		if (d->mhd == mhd)
+			d->ready = true;
+	}
 }
 
 void loop_turn(struct loop *l, int64_t due_ms)
 {
 	struct epoll_event ev[64];
-	struct loop_daemon *d, *tmp;
+	struct loop_daemon *d;
 	MHD_UNSIGNED_LONG_LONG wait;
 	int n;
 
 	read_clock(l);
-	DL_FOREACH(l->daemons, d)
-	if (d->ready)
-		due_ms = l->now_ms;
-	else if (MHD_get_timeout(d->mhd, &wait) == MHD_YES) {
-		if (wait == 0)
-			d->ready = true;
-		if (l->now_ms + (int64_t)wait < due_ms)
-			due_ms = l->now_ms + (int64_t)wait;
+	sweep(l);
+	for (d = l->daemons; d; d = d->next) {
+		if (!d->ready && MHD_get_timeout(d->mhd, &wait) == MHD_YES) {
+			d->ready = wait == 0;
+			if (l->now_ms + (int64_t)wait < due_ms)
+				due_ms = l->now_ms + (int64_t)wait;
+		}
+		if (d->ready)
+			due_ms = l->now_ms;
 	}
 	n = epoll_wait(l->epoll, ev, 64, due_ms > l->now_ms ? (int)(due_ms - l->now_ms) : 0);
 	read_clock(l);
@@ -120,8 +136,9 @@ void loop_turn(struct loop *l, int64_t due_ms)
 	/* First what only takes notes; daemons may free connections, so they come last. */
 	for (int i = 0; i < n; i++)
 		((struct source *)ev[i].data.ptr)->ready(ev[i].data.ptr, ev[i].events);
-	DL_FOREACH_SAFE(l->daemons, d, tmp)
-	{
+	for (d = l->daemons; d; d = d->next) {
+		if (!d->mhd)
+			continue;
 		if (!d->ready && (MHD_get_timeout(d->mhd, &wait) != MHD_YES || wait > 0))
 			continue;
 		d->ready = false;

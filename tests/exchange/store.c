@@ -115,8 +115,8 @@ void store_free(struct store *s)
 	}
 	for (uint32_t i = 0; i < (s->size + BLOCK - 1) / BLOCK; i++)
 		free(s->block[i]);
-	HASH_ITER(hh, s->named, n, tmp)
-	{
+	for (n = s->named; n; n = tmp) {
+		tmp = n->hh.next;
 		HASH_DEL(s->named, n);
 		free(n->address);
 		free(n);

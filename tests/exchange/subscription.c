@@ -69,8 +69,8 @@ struct subscription *sub_create(struct subs *s, const struct sub_ask *ask, int64
 	struct buf id = {0};
 	unsigned n = 0, len;
 
-	DL_FOREACH(ask->mailbox->subs, other)
-	n++;
+	for (other = ask->mailbox->subs; other; other = other->next)
+		n++;
 	if (n >= s->limits.per_mailbox)
 		return NULL;
 	/* as in Exchange: which server it lives on, and a guid */
@@ -215,8 +215,8 @@ unsigned subs_drop(struct subs *s, const struct mailbox *mb, int cas, const char
 	for (unsigned c = 0; c < s->ncas; c++) {
 		if (cas >= 0 && c != (unsigned)cas)
 			continue;
-		HASH_ITER(hh, s->by_id[c], sub, tmp)
-		{
+		for (sub = s->by_id[c]; sub; sub = tmp) {
+			tmp = sub->hh.next;
 			if (mb && sub->mailbox != mb)
 				continue;
 			sub_drop(s, sub, code);
@@ -236,8 +236,10 @@ void subs_each(struct subs *s, void (*fn)(void *arg, const struct subscription *
 	struct subscription *sub, *tmp;
 
 	for (unsigned c = 0; c < s->ncas; c++)
-		HASH_ITER(hh, s->by_id[c], sub, tmp)
-	fn(arg, sub);
+		for (sub = s->by_id[c]; sub; sub = tmp) {
+			tmp = sub->hh.next;
+			fn(arg, sub);
+		}
 }
 
 /* --- events --- */
@@ -283,8 +285,7 @@ static void changed(void *arg, struct mailbox *mb, const struct meeting *m, enum
 	struct subscription *sub;
 	struct event ev = {.ordinal = m->ordinal, .change = m->change, .wall_s = s->wall_s};
 
-	DL_FOREACH(mb->subs, sub)
-	{
+	for (sub = mb->subs; sub; sub = sub->next) {
 		if (!sub->calendar || sub->deaf)
 			continue;
 		ev.folder = false;
@@ -396,8 +397,8 @@ unsigned streams_of(const struct subs *s, unsigned cas, const struct mailbox *an
 	const struct stream *st;
 	unsigned n = 0;
 
-	DL_FOREACH(s->streams, st)
-	n += st->cas == cas && st->anchor == anchor && !st->over;
+	for (st = s->streams; st; st = st->next)
+		n += st->cas == cas && st->anchor == anchor && !st->over;
 	return n;
 }
 
@@ -482,8 +483,8 @@ unsigned streams_count(const struct subs *s, unsigned cas)
 	const struct stream *st;
 	unsigned n = 0;
 
-	DL_FOREACH(s->streams, st)
-	n += st->cas == cas && !st->over;
+	for (st = s->streams; st; st = st->next)
+		n += st->cas == cas && !st->over;
 	return n;
 }
 
@@ -547,8 +548,7 @@ void subs_flush(struct subs *s, int64_t now_ms)
 	if (!s->dirty)
 		return;
 	s->dirty = false;
-	DL_FOREACH(s->streams, st)
-	{
+	for (st = s->streams; st; st = st->next) {
 		if (!st->dirty || st->over)
 			continue;
 		if (st->muted) {
@@ -573,12 +573,13 @@ int64_t subs_tick(struct subs *s, int64_t now_ms)
 		s->swept_ms = now_ms;
 		due = now_ms + SWEEP_MS;
 		for (unsigned c = 0; c < s->ncas; c++)
-			HASH_ITER(hh, s->by_id[c], sub, tmp)
-		if (!sub->stream && now_ms - sub->idle_since_ms >= sub->idle_max_ms)
-			sub_drop(s, sub, NULL);
+			for (sub = s->by_id[c]; sub; sub = tmp) {
+				tmp = sub->hh.next;
+				if (!sub->stream && now_ms - sub->idle_since_ms >= sub->idle_max_ms)
+					sub_drop(s, sub, NULL);
+			}
 	}
-	DL_FOREACH(s->streams, st)
-	{
+	for (st = s->streams; st; st = st->next) {
 		if (st->over || st->muted)
 			continue;
 		if (now_ms >= st->ends_ms) {
