@@ -13,6 +13,7 @@
 #define FAILED_MAX 3    /* in a row */
 #define UNSURE_MAX 10   /* in a row ... */
 #define UNSURE_MS 10000 /* ... within so long */
+#define RTT_SMOOTH 8    /* answers */
 #define SCALE 16        /* of round trips */
 #define TOKEN 1000      /* one PUBLISH, in ms × rate */
 
@@ -98,8 +99,11 @@ static void set_window(struct px_esc *e, unsigned n)
 	e->window = n < e->window_max ? n : e->window_max;
 }
 
+/* What was sent before this says nothing of the new window. */
 static void shrink(struct px_esc *e, struct px_now now)
 {
+	e->rtt_ms = 0;
+	e->rtt_n = 0;
 	set_window(e, at_least(e->window / 2, WINDOW_MIN));
 	e->shrunk_at = now.mono;
 }
@@ -124,15 +128,11 @@ static void go_up(struct px_esc *e)
 	if (e->window > WINDOW_START)
 		e->window = WINDOW_START;
 	e->rtt_ms = e->rtt_best_ms = e->rtt_half_ms[0] = e->rtt_half_ms[1] = 0;
+	e->rtt_n = 0;
 }
 
-static void measure(struct px_esc *e, int64_t took_ms, struct px_now now)
+static void measure(struct px_esc *e, int64_t rtt, struct px_now now)
 {
-	int64_t rtt = took_ms > 0 ? took_ms * SCALE : 1;
-
-	e->rtt_ms = e->rtt_ms ? e->rtt_ms + (rtt - e->rtt_ms) / 8 : rtt;
-	if (e->rtt_ms < 1)
-		e->rtt_ms = 1;
 	if (e->rtt_half_at.ms <= now.mono.ms) {
 		e->rtt_half_ms[0] = e->rtt_half_ms[1];
 		e->rtt_half_ms[1] = 0;
@@ -147,20 +147,22 @@ static void measure(struct px_esc *e, int64_t took_ms, struct px_now now)
 
 /*
  * Delay that grows is a queue at the server: between half the slack and the whole of it the window
- * is left alone, so it settles there. Only an answer to what was sent since the last halving can
- * halve it again.
+ * is left alone, so it settles there.
  */
-static void follow(struct px_esc *e, unsigned was_in_flight, struct px_mono sent, struct px_now now)
+static void follow(struct px_esc *e, int64_t rtt, unsigned was_in_flight, struct px_now now)
 {
+	e->rtt_ms = e->rtt_n == 0 ? rtt : e->rtt_ms + (rtt - e->rtt_ms) / RTT_SMOOTH;
+	if (e->rtt_ms < 1)
+		e->rtt_ms = 1;
+	if (e->rtt_n < RTT_SMOOTH)
+		e->rtt_n++;
 	int64_t slack = e->rtt_best_ms > SLACK_MS * SCALE ? e->rtt_best_ms : SLACK_MS * SCALE;
 	int64_t over = e->rtt_ms - e->rtt_best_ms;
 
-	if (over > slack) {
-		if (sent.ms > e->shrunk_at.ms)
-			shrink(e, now);
-	} else if (over <= slack / 2 && was_in_flight * 2 >= e->window) {
+	if (over > slack && e->rtt_n == RTT_SMOOTH)
+		shrink(e, now);
+	else if (over <= slack / 2 && was_in_flight * 2 >= e->window)
 		set_window(e, e->window + 1); /* a window that isn't used tells nothing */
-	}
 }
 
 /* FAILED, PAUSE or UNSURE: is it DOWN now? */
@@ -205,8 +207,11 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 			go_up(e);
 		e->works = true;
 		e->failed_in_a_row = e->unsure_in_a_row = 0;
-		measure(e, took_ms, now);
-		follow(e, was_in_flight, sent, now);
+		int64_t rtt = took_ms > 0 ? took_ms * SCALE : 1;
+
+		measure(e, rtt, now);
+		if (sent.ms > e->shrunk_at.ms)
+			follow(e, rtt, was_in_flight, now);
 		return back;
 	}
 

@@ -32,7 +32,8 @@ struct px_esc {
 	struct px_mono unsure_at; /* the first of them */
 	unsigned in_flight;
 	unsigned window, window_max;
-	int64_t rtt_best_ms, rtt_ms; /* the best of the last minute, and smoothed; ×16 for precision; 0: none yet */
+	int64_t rtt_best_ms, rtt_ms; /* the best of the last minute; smoothed, since the window shrank; ×16 for precision; 0: none yet */
+	unsigned rtt_n;              /* answers in rtt_ms, as far as they matter */
 	int64_t rtt_half_ms[2];      /* the best of the last half minute but one, and of the current one */
 	struct px_mono rtt_half_at;  /* the current one ends */
 	struct px_mono shrunk_at;
