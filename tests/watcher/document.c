@@ -92,8 +92,12 @@ bool pw_aor(const char *uri, char *aor, size_t size)
 		return false;
 	memcpy(aor, from, user + 1 + host);
 	aor[user + 1 + host] = '\0';
-	for (i = user + 1; aor[i]; i++)
-		aor[i] = (char)tolower((unsigned char)aor[i]);
+	for (i = 0; aor[i]; i++) {
+		if (iscntrl((unsigned char)aor[i]))
+			return false;
+		if (i > user)
+			aor[i] = (char)tolower((unsigned char)aor[i]);
+	}
 	return true;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "show.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -193,10 +194,16 @@ void pw_show_table(FILE *out, const struct pw_crowd *c, const char *last_problem
 	        c->n, c->n - shown, c->counts.changes, c->down ? ", the server is down" : "");
 	*drawn = shown + 2;
 	if (c->counts.problems > 0) {
-		fprintf(out, "%lu problems, last: %.*s\033[K\n", c->counts.problems,
-		        columns > 40 ? (int)columns - 30 : 10, last_problem);
+		unsigned width_left = columns > 40 ? columns - 30 : 10;
+
+		fprintf(out, "%lu problems, last: ", c->counts.problems);
+		/* a server's words: they must not command the terminal */
+		for (const char *p = last_problem; *p && width_left > 0; p++, width_left--)
+			fputc(iscntrl((unsigned char)*p) ? '?' : *p, out);
+		fputs("\033[K\n", out);
 		*drawn += 1;
 	}
+	fputs("\033[J", out);
 	fflush(out);
 	free(order);
 }
