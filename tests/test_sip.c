@@ -326,7 +326,7 @@ static struct {
 	struct px_loop *loop;
 	struct px_sip *sip;
 	struct answer_seen a[ANSWERS];
-	unsigned done, stop_after;
+	unsigned done, stop_after, lost;
 	unsigned total, sent, window; /* the storm: `total` users in all */
 	size_t body;
 } b;
@@ -387,6 +387,13 @@ static void on_done(void *arg, uint64_t id, const struct px_sip_answer *got)
 		px_loop_mark(b.loop);
 }
 
+static void on_lost(void *arg)
+{
+	(void)arg;
+	b.lost++;
+	px_loop_mark(b.loop);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -414,7 +421,8 @@ static void client_of(const char *transport, int port)
 {
 	char uri[64], why[PX_SIP_WHY];
 	const char *servers[] = {uri};
-	const struct px_sip_config c = {.server = servers, .servers = 1, .done = on_done};
+	const struct px_sip_config c = {
+	    .server = servers, .servers = 1, .done = on_done, .lost = on_lost};
 
 	snprintf(uri, sizeof uri, "sip:127.0.0.1:%d;transport=%s", port, transport);
 	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
@@ -704,6 +712,34 @@ static void deaf_connection(void **state)
 	assert_int_equal(server.accepted - accepted, 1);
 }
 
+/* An idle connection that ends is worth a word: the server may have lost its memory. */
+static void idle_connection_lost(void **state)
+{
+	(void)state;
+	client("tcp");
+	for (unsigned i = 0; i < 3; i++) {
+		b.stop_after = i + 1;
+		send_one(i, "ok@example.test", 10, 3000);
+		run(3000);
+		assert_answered(i, 200);
+		assert_int_equal(b.lost, i);
+		pthread_mutex_lock(&server.lock);
+		server.close_all = true;
+		pthread_mutex_unlock(&server.lock);
+		assert_true(run(3000) < 1000);
+		assert_int_equal(b.lost, i + 1);
+	}
+	/* not when somebody waits there, who is told */
+	b.stop_after = 5;
+	send_one(3, "ok@example.test", 10, 3000);
+	send_one(4, "reset@example.test", 10, 3000);
+	run(3000);
+	assert_int_equal(b.a[4].fail, PX_SIP_TRANSPORT);
+	b.stop_after = 100;
+	run(100);
+	assert_int_equal(b.lost, 3);
+}
+
 /* RFC 3261 §18.1.1 */
 static void too_long_for_udp(void **state)
 {
@@ -753,7 +789,7 @@ static void bad_settings(void **state)
 	const char *const bad[] = {"sips:127.0.0.1", "sip:127.0.0.1;transport=tls", "nonsense",
 	                           "http://127.0.0.1/"};
 	const char *good[] = {"sip:127.0.0.1"};
-	struct px_sip_config c = {.servers = 1, .done = on_done};
+	struct px_sip_config c = {.servers = 1, .done = on_done, .lost = on_lost};
 	char why[PX_SIP_WHY];
 
 	(void)state;
@@ -821,6 +857,7 @@ int main(void)
 	    T(reset_in_the_middle),
 	    T(idle_connection_closed),
 	    T(deaf_connection),
+	    T(idle_connection_lost),
 	    T(too_long_for_udp),
 	    T(what_cannot_be_sent),
 	    T(freed_with_requests_in_flight),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #define NTA_OUTGOING_MAGIC_T struct request
+#define TP_CLIENT_T struct server
 #include "io/sip.h"
 
 #include <arpa/inet.h>
@@ -28,10 +29,19 @@
 #define CSEQ_MAX 0x7fffffffu /* RFC 3261 §8.1.1.5 */
 #define ADDRESS_MAX 64       /* "[IPv6]" */
 
+struct server {
+	struct px_sip *sip;
+	url_t *url;
+	struct px_mono heard_at;
+	tport_t *connection; /* referenced; NULL: none is known */
+	int pending;         /* our place among those that are told of its end */
+	unsigned in_flight;
+};
+
 struct request {
 	uint64_t id;
 	struct px_sip *sip;
-	unsigned server;
+	struct server *server;
 	nta_outgoing_t *out; /* NULL: couldn't be sent */
 	struct px_mono sent_at, deadline;
 	struct request *next, *prev;
@@ -42,10 +52,10 @@ struct px_sip {
 	su_home_t *home;
 	nta_agent_t *agent;
 	nta_leg_t *leg;
-	url_t **server;
-	struct px_mono *heard_at; /* of each server */
+	struct server *server;
 	unsigned servers;
 	px_sip_done_h *done;
+	px_sip_lost_h *lost;
 	void *arg;
 	su_timer_t *timer; /* for the first of waiting */
 	struct px_mono timer_at;
@@ -94,6 +104,7 @@ static void drop(struct request *r)
 
 	*(r->prev ? &r->prev->next : &s->first) = r->next;
 	*(r->next ? &r->next->prev : &s->last) = r->prev;
+	r->server->in_flight--;
 	nta_outgoing_destroy(r->out);
 	free(r);
 }
@@ -107,7 +118,7 @@ static tport_t *silent_connection(struct request *r)
 {
 	tport_t *tp = r->out ? nta_outgoing_transport(r->out) : NULL;
 
-	if (tp && r->sip->heard_at[r->server].ms <= r->sent_at.ms && tport_is_tcp(tp) &&
+	if (tp && r->server->heard_at.ms <= r->sent_at.ms && tport_is_tcp(tp) &&
 	    tport_is_secondary(tp))
 		return tp;
 	tport_unref(tp);
@@ -142,6 +153,49 @@ static void on_deadline(su_root_magic_t *magic, su_timer_t *t, su_timer_arg_t *a
 	set_timer(s);
 }
 
+/* ---- connections ---- */
+
+static void forget_connection(struct server *to)
+{
+	if (!to->connection)
+		return;
+	tport_release(to->connection, to->pending, NULL, NULL, to, 0);
+	tport_unref(to->connection);
+	to->connection = NULL;
+}
+
+static void on_connection_end(tp_stack_t *stack, struct server *to, tport_t *tp, msg_t *msg,
+                              int error)
+{
+	(void)stack;
+	(void)tp;
+	(void)msg;
+	(void)error;
+	forget_connection(to);
+	/* else they end in PX_SIP_TRANSPORT, which says as much */
+	if (to->in_flight == 0)
+		to->sip->lost(to->sip->arg);
+}
+
+/* An answer came on it: if it ends while nobody waits, that says something about the server too. */
+static void know_connection(struct server *to, nta_outgoing_t *out)
+{
+	tport_t *tp = nta_outgoing_transport(out);
+
+	if (tp == to->connection || !tport_is_tcp(tp) || !tport_is_secondary(tp)) {
+		tport_unref(tp);
+		return;
+	}
+	forget_connection(to);
+	to->pending = tport_pend(tp, NULL, on_connection_end, to);
+	if (to->pending > 0)
+		to->connection = tp;
+	else
+		tport_unref(tp);
+}
+
+/* ---- answers ---- */
+
 static int on_answer(struct request *r, nta_outgoing_t *out, sip_t const *sip)
 {
 	struct px_sip *s = r->sip;
@@ -151,8 +205,10 @@ static int on_answer(struct request *r, nta_outgoing_t *out, sip_t const *sip)
 	bool ours = !sip || !msg || nta_is_internal_msg(msg);
 	uint64_t id = r->id;
 
-	if (!ours)
-		s->heard_at[r->server] = px_loop_now(s->loop).mono;
+	if (!ours) {
+		r->server->heard_at = px_loop_now(s->loop).mono;
+		know_connection(r->server, out);
+	}
 	if (status < 200) {
 		msg_destroy(msg);
 		return 0;
@@ -199,7 +255,7 @@ static nta_outgoing_t *send_publish(struct px_sip *s, struct request *r, const s
 	snprintf(cseq, sizeof cseq, "%u PUBLISH", s->cseq);
 	snprintf(expires, sizeof expires, "%u", a->sip.expires);
 	return nta_outgoing_tcreate(
-	    s->leg, on_answer, r, (url_string_t *)s->server[a->sip.server], SIP_METHOD_PUBLISH,
+	    s->leg, on_answer, r, (url_string_t *)r->server->url, SIP_METHOD_PUBLISH,
 	    (url_string_t *)uri, SIPTAG_FROM_STR(from), SIPTAG_TO_STR(to),
 	    SIPTAG_CALL_ID_STR(call_id), SIPTAG_CSEQ_STR(cseq), SIPTAG_EVENT_STR("presence"),
 	    SIPTAG_EXPIRES_STR(expires), SIPTAG_USER_AGENT_STR("pua_exchange/" PX_VERSION),
@@ -217,9 +273,10 @@ void px_sip_publish(struct px_sip *s, const struct px_action *a)
 	if (!r)
 		abort(); /* without it there is no way to keep the promise of one done() */
 	*r = (struct request){
-	    .id = a->sip.id, .sip = s, .server = a->sip.server, .sent_at = now.mono};
+	    .id = a->sip.id, .sip = s, .server = &s->server[a->sip.server], .sent_at = now.mono};
 	r->out = send_publish(s, r, a);
 	r->deadline = r->out ? px_after(now, a->sip.timeout_ms) : now.mono;
+	r->server->in_flight++;
 	insert(s, r);
 	set_timer(s);
 }
@@ -284,7 +341,7 @@ static int add_server(struct px_sip *s, const char *uri, char *why)
 		         uri, transport);
 		return -EINVAL;
 	}
-	s->server[s->servers++] = u;
+	s->server[s->servers++] = (struct server){.sip = s, .url = u};
 	return 0;
 }
 
@@ -323,7 +380,7 @@ static int bind_all(struct px_sip *s, const struct px_sip_config *c, char *why)
 	if (!bound)
 		return -ENOMEM;
 	for (unsigned k = 0; k < c->servers && err == 0; k++) {
-		if (!local_address(s->server[k], address))
+		if (!local_address(s->server[k].url, address))
 			strcpy(address, "*");
 		for (i = 0; i < n && strcmp(bound[i], address) != 0; i++)
 			;
@@ -347,12 +404,12 @@ int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_co
 		return -ENOMEM;
 	s->loop = loop;
 	s->done = c->done;
+	s->lost = c->lost;
 	s->arg = c->arg;
 	s->home = su_home_new(sizeof *s->home);
 	s->server = calloc(c->servers, sizeof *s->server);
-	s->heard_at = calloc(c->servers, sizeof *s->heard_at);
 	s->timer = su_timer_create(su_root_task(px_loop_root(loop)), 0);
-	if (!s->home || !s->server || !s->heard_at || !s->timer)
+	if (!s->home || !s->server || !s->timer)
 		goto failed;
 	if (getrandom(&s->salt, sizeof s->salt, 0) != sizeof s->salt) {
 		err = -errno;
@@ -386,6 +443,8 @@ void px_sip_free(struct px_sip *s)
 		return;
 	while (s->first)
 		drop(s->first);
+	for (unsigned i = 0; i < s->servers; i++)
+		forget_connection(&s->server[i]);
 	if (s->leg)
 		nta_leg_destroy(s->leg);
 	if (s->agent)
@@ -395,6 +454,5 @@ void px_sip_free(struct px_sip *s)
 	if (s->home)
 		su_home_unref(s->home);
 	free(s->server);
-	free(s->heard_at);
 	free(s);
 }

@@ -21,6 +21,7 @@
 struct px_sip;
 
 typedef void px_sip_done_h(void *arg, uint64_t id, const struct px_sip_answer *a);
+typedef void px_sip_lost_h(void *arg);
 
 struct px_sip_config {
 	const char *const *server; /* "sip:127.0.0.1:5060;transport=tcp", in order of preference;
@@ -30,6 +31,8 @@ struct px_sip_config {
 	                     reaches each server */
 	px_sip_done_h *done; /* exactly once per publish, never from within it; may come from
 	                        library callbacks: only tell and mark */
+	px_sip_lost_h *lost; /* a TCP connection was lost on which no request was in flight; from
+	                        library callbacks */
 	void *arg;
 };
 
