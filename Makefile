@@ -33,7 +33,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all deps check check-unit check-io check-hosts bench layers lint clean asan sim-long
+.PHONY: all deps settings-table check check-unit check-io check-hosts bench layers lint clean asan sim-long
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -74,6 +74,13 @@ $(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS)
 $(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c $(wildcard src/core/*.c))
 $(BUILD)/sim: $(call objs,obj,tests/sim/main.c tests/sim/sim.c $(wildcard src/core/*.c))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
+
+$(BUILD)/settings_table: $(call objs,obj,tests/settings_table.c $(wildcard src/core/*.c))
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
+# the tables of settings in README.md, between its markers, from include/px_settings.def
+settings-table: $(BUILD)/settings_table
+	$< >$(BUILD)/settings.md
+	sed -i -e '/<!-- settings -->/,/<!-- \/settings -->/{//!d}' -e '/<!-- settings -->/r $(BUILD)/settings.md' README.md
 
 clean:
 	rm -rf $(BUILD)

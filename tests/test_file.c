@@ -67,7 +67,7 @@ static void reads_up_to_the_ceiling(void **state)
 		assert_int_equal(px_file_read(path, n - 1, false, &b, why), -EFBIG);
 		assert_null(b.data);
 	}
-	assert_string_equal(why, "is larger than 4004 bytes");
+	assert_string_equal(why, "is larger than 4007 bytes");
 }
 
 /* The kernel doesn't tell the size of such a file. */
