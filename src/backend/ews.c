@@ -596,7 +596,7 @@ static void on_end(void *arg)
 
 #define MIB ((size_t)1 << 20)
 
-struct px_parse *px_ews_parse_new(const struct px_query *q, px_item_h *said, void *arg)
+static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, void *arg)
 {
 	/* 100 mailboxes of 400 meetings are 8 MB */
 	static const struct px_xml_limits availability = {16 * MIB, 500000, 65536, DEPTH},
@@ -625,13 +625,6 @@ struct px_parse *px_ews_parse_new(const struct px_query *q, px_item_h *said, voi
 	if (reading)
 		p->mailbox->digits = px_buf_new(availability.text);
 	return p;
-}
-
-static struct px_parse *parse_new(enum px_ask ask, size_t n, px_item_h *said, void *arg)
-{
-	const struct px_query q = {.ask = ask, .n = n};
-
-	return px_ews_parse_new(&q, said, arg);
 }
 
 static void parse_free(struct px_parse *p)

@@ -32,13 +32,6 @@ extern const struct px_backend px_ews;
 	300000 /* one digit of MergedFreeBusy; 5 min is the least that may be asked */
 #define PX_EWS_BACKOFF_MAX 3600000 /* ms */
 
-/*
- * px_ews.parse_new for a whole query (borrowed for the call): so the window is known, without which
- * a view that has only digits (MergedOnly) can't be told, and its mailbox is REFUSED unless all of
- * it is free.
- */
-struct px_parse *px_ews_parse_new(const struct px_query *q, px_item_h *said, void *arg);
-
 /* ---- for the files of this backend ---- */
 
 /* What a code means. Codes: Exchange's own, "HTTP 503", or a word of ours ("connect"). */

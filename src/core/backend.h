@@ -70,7 +70,7 @@ enum px_item_kind {
 	PX_ITEM_REFUSED,    /* index, verdict, code: mailbox `index` couldn't be read; the others could */
 	PX_ITEM_SUBSCRIBED, /* id: the new subscription */
 	PX_ITEM_CHANGED,    /* id: something changed in that subscription's calendar */
-	PX_ITEM_ALIVE,      /* a stream's heartbeat (any whole envelope) */
+	PX_ITEM_ALIVE,      /* a stream's heartbeat (any whole envelope that reports no error) */
 	PX_ITEM_CLOSED,     /* the server ends the stream as agreed */
 	PX_ITEM_GONE        /* id: the server doesn't know this subscription of the stream */
 };
@@ -112,10 +112,10 @@ struct px_backend {
 	void (*write)(struct px_buf *out, const struct px_query *q);
 
 	/*
-	 * Begins reading the answer to an `ask` about n names. `said(arg, item)` is called from within feed(), in the
+	 * Begins reading the answer to a query (borrowed for the call). `said(arg, item)` is called from within feed(), in the
 	 * order of the answer, and must not free the parse. NULL when out of memory. The owner frees it.
 	 */
-	struct px_parse *(*parse_new)(enum px_ask ask, size_t n, px_item_h *said, void *arg);
+	struct px_parse *(*parse_new)(const struct px_query *q, px_item_h *said, void *arg);
 
 	/* Takes the next bytes, however they were cut. After a violation the rest is ignored and done() tells. */
 	void (*feed)(struct px_parse *p, const char *bytes, size_t n);

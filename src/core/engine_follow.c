@@ -59,7 +59,7 @@ static uint64_t request_start(struct px_engine *e, enum owner owner, uint32_t in
 	struct request *r = &e->request[slot];
 	if (r->generation == 0)
 		r->generation = 1;
-	struct px_parse *parse = e->config.backend->parse_new(q->ask, q->n, said, e);
+	struct px_parse *parse = e->config.backend->parse_new(q, said, e);
 	struct px_action *a = parse ? px_action_add(e, PX_DO_HTTP_START) : NULL;
 	if (!a) {
 		if (parse)
@@ -446,6 +446,8 @@ static void read_refused(struct px_engine *e, uint32_t slot, enum px_verdict v, 
 		px_watch_event(e, slot, PX_W_USER, now);
 	} else {
 		read_later(e, slot, now);
+		if (v == PX_V_LOST) /* this gateway can't reach that mailbox; another may */
+			px_watch_event(e, slot, PX_W_LOST, now);
 	}
 }
 

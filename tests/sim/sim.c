@@ -38,13 +38,13 @@ struct px_parse {
 	size_t intervals;
 };
 
-static struct px_parse *fake_new(enum px_ask ask, size_t n, px_item_h *said, void *arg)
+static struct px_parse *fake_new(const struct px_query *q, px_item_h *said, void *arg)
 {
 	struct px_parse *p = calloc(1, sizeof *p);
 
 	if (p) {
-		p->ask = ask;
-		p->n = n;
+		p->ask = q->ask;
+		p->n = q->n;
 		p->said = said;
 		p->arg = arg;
 		p->verdict = -1;
