@@ -2,9 +2,9 @@
 /*
  * availability.h - busy intervals + now -> (presence, valid until).
  *
- * A calendar is the list of a user's spans that don't overlap: overlaps are resolved when it is made (OOF over Busy
- * over Tentative over WorkingElsewhere over NoData over Free), so asking it is a search.
- * Intervals are half-open: [start, end). What no interval covers is Free.
+ * A calendar is the list of a user's spans that don't overlap: overlaps are resolved when it is
+ * made (OOF over Busy over Tentative over WorkingElsewhere over NoData over Free), so asking it is
+ * a search. Intervals are half-open: [start, end). What no interval covers is Free.
  */
 #ifndef PX_AVAILABILITY_H
 #define PX_AVAILABILITY_H
@@ -15,7 +15,15 @@
 #include "core/time.h"
 
 /* What Exchange says of an interval (LegacyFreeBusyStatus, BusyType). */
-enum px_status { PX_FREE, PX_TENTATIVE, PX_BUSY, PX_OOF, PX_WORKINGELSEWHERE, PX_NODATA, PX_STATUSES };
+enum px_status {
+	PX_FREE,
+	PX_TENTATIVE,
+	PX_BUSY,
+	PX_OOF,
+	PX_WORKINGELSEWHERE,
+	PX_NODATA,
+	PX_STATUSES
+};
 
 /* What is published. PX_KEEP: whatever was known last (map's default for nodata). */
 enum px_presence { PX_UNKNOWN, PX_AVAILABLE, PX_PRESENCE_BUSY, PX_AWAY, PX_KEEP };
@@ -33,9 +41,9 @@ struct px_interval {
 #define PX_INTERVALS_MAX 4096 /* of one user in one reading; more is refused */
 
 struct px_span {
-	uint32_t start;        /* s since 1970 */
-	uint32_t length : 29;  /* s */
-	uint32_t status : 3;   /* enum px_status, never PX_FREE */
+	uint32_t start;       /* s since 1970 */
+	uint32_t length : 29; /* s */
+	uint32_t status : 3;  /* enum px_status, never PX_FREE */
 };
 
 /* One user's calendar between two moments. 8 bytes a span; zeroed = "never read". */
@@ -46,29 +54,35 @@ struct px_calendar {
 };
 
 /*
- * Makes *out from n intervals in any order, cut to [from, until); empty or reversed intervals are dropped. Fractions of a second round
- * down. The intervals are borrowed. *out must be zeroed or freed before. 0, -ENOMEM, or -E2BIG for n > PX_INTERVALS_MAX.
- * The window is cut to 1970 to 2106 and to 17 years; an empty one makes a calendar that was never read.
+ * Makes *out from n intervals in any order, cut to [from, until); empty or reversed intervals are
+ * dropped. Fractions of a second round down. The intervals are borrowed. *out must be zeroed or
+ * freed before. 0, -ENOMEM, or -E2BIG for n > PX_INTERVALS_MAX. The window is cut to 1970 to 2106
+ * and to 17 years; an empty one makes a calendar that was never read.
  */
-int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size_t n, struct px_wall from,
-                     struct px_wall until);
+int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size_t n,
+                     struct px_wall from, struct px_wall until);
 void px_calendar_free(struct px_calendar *c); /* zeroes it */
-bool px_calendar_equal(const struct px_calendar *a, const struct px_calendar *b); /* spans only, not the window */
+bool px_calendar_equal(const struct px_calendar *a,
+                       const struct px_calendar *b); /* spans only, not the window */
 
 struct px_availability {
 	enum px_presence presence; /* UNKNOWN when never read or `now` is outside the window */
-	struct px_wall since;      /* this presence began, as far as the window shows; from at the earliest */
-	struct px_wall until;      /* next change of presence; the window's end at the latest */
+	struct px_wall
+	    since; /* this presence began, as far as the window shows; from at the earliest */
+	struct px_wall until; /* next change of presence; the window's end at the latest */
 };
 
 /*
- * What the calendar says now. Spans that map to the same presence count as one. Where the map says PX_KEEP the result is `last` (or
- * UNKNOWN when that is); before and after, such a span goes on with what was before it. Outside the window since and until are 0.
+ * What the calendar says now. Spans that map to the same presence count as one. Where the map says
+ * PX_KEEP the result is `last` (or UNKNOWN when that is); before and after, such a span goes on
+ * with what was before it. Outside the window since and until are 0.
  */
-struct px_availability px_availability_at(const struct px_calendar *c, const struct px_map *map, enum px_presence last,
-                                          struct px_wall now);
+struct px_availability px_availability_at(const struct px_calendar *c, const struct px_map *map,
+                                          enum px_presence last, struct px_wall now);
 
-const char *px_presence_name(enum px_presence p); /* "available", "busy", "away", "unknown", "keep" */
-const char *px_status_name(enum px_status s);     /* "free", "tentative", "busy", "oof", "workingelsewhere", "nodata" */
+const char *
+px_presence_name(enum px_presence p); /* "available", "busy", "away", "unknown", "keep" */
+const char *px_status_name(
+    enum px_status s); /* "free", "tentative", "busy", "oof", "workingelsewhere", "nodata" */
 
 #endif

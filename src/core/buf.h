@@ -2,8 +2,8 @@
 /*
  * buf.h - bytes that grow up to a ceiling.
  *
- * Failure is sticky: past the ceiling or out of memory nothing more is appended and `failed` stays set, so a
- * writer appends without checking and asks once at the end.
+ * Failure is sticky: past the ceiling or out of memory nothing more is appended and `failed` stays
+ * set, so a writer appends without checking and asks once at the end.
  */
 #ifndef PX_BUF_H
 #define PX_BUF_H
@@ -31,8 +31,8 @@ void px_buf_str(struct px_buf *b, const char *s);
 void px_buf_printf(struct px_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * Appends text as XML character data or attribute value: & < > " ' escaped. What XML 1.0 §2.2 does not allow and what
- * isn't UTF-8 becomes U+FFFD.
+ * Appends text as XML character data or attribute value: & < > " ' escaped. What XML 1.0 §2.2 does
+ * not allow and what isn't UTF-8 becomes U+FFFD.
  */
 void px_buf_xml(struct px_buf *b, const char *s, size_t n);
 

@@ -2,8 +2,9 @@
 /*
  * pidf.h - availability -> the document that is published (RFC 3863, RFC 4479, RFC 4480).
  *
- * Always a tuple with <basic>open</basic>; busy is the single activity <rpid:busy/>, away <rpid:away/>, available none: the one
- * form that every measured watcher shows right. Tuple and person ids depend on the key alone.
+ * Always a tuple with <basic>open</basic>; busy is the single activity <rpid:busy/>, away
+ * <rpid:away/>, available none: the one form that every measured watcher shows right. Tuple and
+ * person ids depend on the key alone.
  */
 #ifndef PX_PIDF_H
 #define PX_PIDF_H
@@ -25,7 +26,8 @@ struct px_pidf {
 /* Appends the document to out; out->failed tells whether it fitted. */
 void px_pidf_write(struct px_buf *out, const struct px_pidf *doc);
 
-/* "cal-" and "calp-" with 16 hex digits of the key's hash: distinct from each other and valid XML ids (no leading digit). */
+/* "cal-" and "calp-" with 16 hex digits of the key's hash: distinct from each other and valid XML
+ * ids (no leading digit). */
 void px_pidf_tuple_id(const char *key, char out[PX_PIDF_ID]);
 void px_pidf_person_id(const char *key, char out[PX_PIDF_ID]);
 

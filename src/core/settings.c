@@ -796,12 +796,18 @@ static bool read_named(struct reading *r, const char *setting, const char *path,
 {
 	char why[PX_WHY_MAX] = "", shown[PX_SHOWN_MAX];
 
+	int err;
+
 	*out = px_buf_new(ceiling);
-	if (r->io->read(path, ceiling, secret, out, why) == 0)
+	err = r->io->read(path, ceiling, secret, out, why);
+	if (err == 0)
 		return true;
-	px_complain(&r->said, r->given[find(setting)], setting, "%s: %s",
-	            px_shown(path, strlen(path), shown), why);
 	px_buf_free(out);
+	if (err == -ENOMEM)
+		r->oom = true;
+	else
+		px_complain(&r->said, r->given[find(setting)], setting, "%s: %s",
+		            px_shown(path, strlen(path), shown), why);
 	return false;
 }
 
