@@ -6,25 +6,36 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from .process import BUILD, Process
 
 
 class ExchangeSim:
-    """Starts exchange-sim with these options and waits for the line in which it says where it
-    listens. cas: {"name": {"name", "url", "port"}}."""
+    """Starts exchange-sim with these options ("--cas", 4, "--users", 1000) and waits for the line
+    in which it says where it listens. cas: {"cas1": {"name", "url", "port"}}; a gateway of the
+    worker is settings()."""
 
-    def __init__(self, folder, *options, timeout=20):
+    def __init__(self, folder, *options, timeout=30):
+        folder = Path(folder)
+        self.password = "not-the-default"
+        self.password_file = folder / "exchange-sim.password"
+        self.password_file.write_text(self.password + "\n")
+        self.password_file.chmod(0o600)
         self.line = None
         self.said = threading.Event()
-        self.process = Process([BUILD / "exchange-sim", *options], folder, on_line=self._line)
-        assert self.said.wait(timeout), f"exchange-sim says nothing\n{self.process.tail()}"
-        ready = json.loads(self.line)
-        self.control = ready["control"]
-        self.ca_file = ready["ca_file"]
-        self.account = ready["account"]
-        self.cas = {cas["name"]: cas for cas in ready["cas"]}
-        self.ready = ready
+        self.process = Process(
+            [BUILD / "exchange-sim", "--exit-on-eof", "--ca-out", folder / "exchange-sim-ca.pem",
+             "--password-file", self.password_file, *options],
+            folder, on_line=self._line, open_stdin=True)
+        if not self.said.wait(timeout):
+            self.process.stop()
+            raise AssertionError(f"exchange-sim says nothing\n{self.process.tail()}")
+        self.ready = json.loads(self.line)
+        self.control = self.ready["control"]
+        self.ca_file = self.ready["ca_file"]
+        self.account = self.ready["account"]
+        self.cas = {cas["name"]: cas for cas in self.ready["cas"]}
 
     def _line(self, text):
         if self.line is None:
@@ -43,33 +54,43 @@ class ExchangeSim:
             raise AssertionError(f"{method} {path}: {e.code} {e.read().decode(errors='replace')}")
         return json.loads(text) if text.strip() else None
 
-    def add_meeting(self, mailbox, start, end, status="Busy", **more):
-        """Times in epoch seconds; returns the meeting's id."""
+    def settings(self):
+        """What the worker's settings file needs to follow all the servers."""
+        return {"gateway": [f"{cas['url']};name={name}" for name, cas in self.cas.items()],
+                "account": self.account, "password_file": self.password_file,
+                "ca_file": self.ca_file}
+
+    def add_meeting(self, mailbox, start, end, status="busy", **more):
+        """Times in epoch seconds, or "+10": from now; returns the meeting's id."""
         return self.request("POST", "/meetings", {"mailbox": mailbox, "start": start, "end": end,
                                                   "status": status, **more})["id"]
 
     def change_meeting(self, meeting, **fields):
-        self.request("PATCH", "/meetings/" + urllib.parse.quote(meeting, safe=""), fields)
+        self.request("PATCH", f"/meetings/{meeting}", fields)
 
     def delete_meeting(self, meeting):
-        self.request("DELETE", "/meetings/" + urllib.parse.quote(meeting, safe=""))
+        self.request("DELETE", f"/meetings/{meeting}")
 
-    def fail(self, cas, how):
-        """how: refuse, hang or 503"""
-        self.request("POST", f"/cas/{cas}/fail", {"how": how})
+    def fail(self, cas, how, **more):
+        """how: refuse, hang, freeze, 503, busy, denied, cut …"""
+        self.request("POST", f"/cas/{cas}/fail", {"how": how, **more})
 
     def heal(self, cas):
-        self.request("POST", f"/cas/{cas}/heal")
+        self.request("POST", f"/cas/{cas}/heal", {})
 
-    def drop_subscriptions(self):
-        self.request("POST", "/subscriptions/drop")
+    def drop_subscriptions(self, **which):
+        """mailbox=… or cas=…; without: all. Returns how many there were."""
+        return self.request("POST", "/subscriptions/drop", which or {"all": True})["dropped"]
 
     def counters(self):
         return self.request("GET", "/counters")
 
-    def expected(self, at=None):
-        """{"user@host": {"status", "until"}} at a time in epoch seconds, now by default"""
-        return self.request("GET", "/expected" + (f"?at={at}" if at is not None else ""))
+    def expected(self, at=None, mailbox=None):
+        """{"user@host": {"status", "until", "availability", "availability_until"}} at a time in
+        epoch seconds, now by default"""
+        query = {"at": at, "mailbox": mailbox}
+        query = {name: value for name, value in query.items() if value is not None}
+        return self.request("GET", "/expected?" + urllib.parse.urlencode(query))
 
     def stop(self):
         return self.process.stop()

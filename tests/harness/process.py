@@ -53,16 +53,16 @@ def wait_until(condition, timeout, what):
 
 class Process:
     """A running program. Its stderr is in the file log; its stdout goes line by line to on_line,
-    or into the same file."""
+    or into the same file. Its stdin is empty; with open_stdin it stays open as long as we live."""
 
-    def __init__(self, argv, folder, name=None, on_line=None, env=None, pass_fds=()):
+    def __init__(self, argv, folder, name=None, on_line=None, env=None, open_stdin=False):
         self.argv = [str(a) for a in argv]
         self.name = name or Path(self.argv[0]).name
         self.log = Path(folder) / f"{self.name}.log"
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stderr=log, pass_fds=pass_fds,
-                stdout=subprocess.PIPE if on_line else log,
+                self.argv, stderr=log, stdout=subprocess.PIPE if on_line else log,
+                stdin=subprocess.PIPE if open_stdin else subprocess.DEVNULL,
                 env=dict(os.environ, **SANITIZERS, **(env or {})))
         self.reader = None
         if on_line:
@@ -92,6 +92,8 @@ class Process:
             status = self.child.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} still runs after {timeout} s\n{self.tail()}")
+        if self.child.stdin:
+            self.child.stdin.close()
         if self.reader:
             self.reader.join(timeout)
         return status
