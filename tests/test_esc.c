@@ -61,6 +61,8 @@ static void the_first_failure_is_enough_when_nothing_is_known(void **state)
 	assert_true(e.down);
 	assert_int_equal(due_in(&e, 0), 2000);
 	assert_false(px_esc_may_send(&e, at(1999)));
+	assert_int_equal(due_in(&e, 1999), 1);
+	assert_int_equal(due_in(&e, 2000), -1); /* it may now */
 	sends(&e, 2000);
 	assert_false(px_esc_may_send(&e, at(9000))); /* one probe in flight */
 	assert_int_equal(due_in(&e, 9000), -1);
@@ -154,7 +156,7 @@ static void asked_to_pause(void **state)
 		sends(&e, 100);
 		assert_false(px_esc_ended(&e, PX_ESC_PAUSE, row[i][0], 50, at(150)));
 		assert_true(e.down);
-		int64_t then = 150 + (row[i][1] > 2000 ? row[i][1] : 2000);
+		int64_t then = 150 + row[i][1];
 		assert_false(px_esc_may_send(&e, at(then - 1)));
 		assert_int_equal(due_in(&e, 150), then - 150);
 		/* then as DOWN: and asked again to pause */
@@ -293,6 +295,33 @@ static void lost_requests_halve_it_once_per_round_trip(void **state)
 	assert_int_equal(e.window, 4);
 }
 
+static void a_few_slow_answers_are_no_queue(void **state)
+{
+	struct px_esc e = fresh(1);
+	int64_t ms = 0;
+
+	(void)state;
+	for (int i = 0; i < 32; i++)
+		sends(&e, 0);
+	ends(&e, PX_ESC_ALIVE, 0, 10);
+	for (int shrunk = 0; shrunk < 2; shrunk++) {
+		unsigned before = e.window;
+
+		for (int i = shrunk ? 0 : 1; i < 7; i++)
+			ends(&e, PX_ESC_ALIVE, ms, ms + 500);
+		assert_int_equal(e.window, before);
+		ends(&e, PX_ESC_ALIVE, ms, ms + 500);
+		assert_int_equal(e.window, before / 2);
+		/* what was sent before that may be as slow as it likes */
+		for (int i = 0; i < 10; i++)
+			ends(&e, PX_ESC_ALIVE, ms, ms + 500);
+		assert_int_equal(e.window, before / 2);
+		ms += 1000;
+		while (e.in_flight < 32)
+			px_esc_sent(&e, at(ms));
+	}
+}
+
 static void a_window_that_is_not_used_does_not_grow(void **state)
 {
 	struct px_esc e = fresh(1);
@@ -306,8 +335,16 @@ static void a_window_that_is_not_used_does_not_grow(void **state)
 static void the_rate_is_a_ceiling(void **state)
 {
 	static const unsigned rates[] = {1, 7, 50, 1000, 5000};
+	struct px_esc full;
 
 	(void)state;
+	/* neither helps the other */
+	px_esc_init(&full, 1, 1, 10, at(0));
+	assert_int_equal(due_in(&full, 0), -1);
+	sends(&full, 0);
+	assert_int_equal(due_in(&full, 0), -1);
+	ends(&full, PX_ESC_ALIVE, 0, 10);
+	assert_int_equal(due_in(&full, 10), 90);
 	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
 		struct px_esc e;
 		unsigned sent = 0, second = 0;
@@ -487,7 +524,6 @@ static void never_stuck_whatever_happens(void **state)
 		struct px_esc e;
 		struct {
 			int64_t sent, ends;
-			bool down;
 		} flight[256];
 		unsigned n = 0;
 		int64_t now = 0, last_probe = INT64_MIN / 2;
@@ -521,6 +557,8 @@ static void never_stuck_whatever_happens(void **state)
 				assert_true(!back || word == PX_ESC_ALIVE);
 				downs += !was && e.down;
 				ups += back;
+				if (back)
+					last_probe = INT64_MIN / 2;
 			}
 			while (n < 256 && px_esc_may_send(&e, at(now))) {
 				if (e.down && e.servers == 1) {
@@ -558,6 +596,7 @@ int main(void)
 	    cmocka_unit_test(several_servers_take_turns),
 	    cmocka_unit_test(the_window_holds),
 	    cmocka_unit_test(lost_requests_halve_it_once_per_round_trip),
+	    cmocka_unit_test(a_few_slow_answers_are_no_queue),
 	    cmocka_unit_test(a_window_that_is_not_used_does_not_grow),
 	    cmocka_unit_test(the_rate_is_a_ceiling),
 	    cmocka_unit_test(as_much_as_a_fixed_window_and_never_a_long_queue),

@@ -655,6 +655,41 @@ static void late_probes_of_health(void **state)
 	px_pool_free(&p);
 }
 
+static void accepts_probes_and_refuses_requests(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	for (unsigned n = 1; n <= 2; n++) {
+		int64_t now = 0;
+
+		make(&p, n);
+		/* rarely: forgiven for ever */
+		for (int i = 0; i < 100; i++, now += 70000) {
+			assert_int_equal(ends(&p, 0, PX_V_DENIED, now), PX_POOL_SAME);
+			assert_int_equal(probe(&p, now), 0);
+			assert_int_equal(probed(&p, 0, PX_V_OK, now), PX_POOL_OPEN);
+		}
+		/* all the time: not for ever */
+		now += MIN5;
+		for (int i = 0; i < 5; i++, now += 10) {
+			ends(&p, 0, PX_V_DENIED, now);
+			assert_int_equal(probe(&p, now), 0);
+			assert_int_equal(probed(&p, 0, PX_V_OK, now), PX_POOL_OPEN);
+		}
+		if (n == 1) {
+			assert_int_equal(ends(&p, 0, PX_V_DENIED, now), PX_POOL_HELD);
+			assert_about(due_in(&p, now), MIN5);
+		} else {
+			assert_int_equal(ends(&p, 0, PX_V_DENIED, now), PX_POOL_SAME);
+			assert_int_equal(probe(&p, now), 1);
+			assert_int_equal(probed(&p, 1, PX_V_OK, now), PX_POOL_OPEN);
+			assert_int_equal(p.gateway[0].health, PX_GW_REFUSED);
+		}
+		px_pool_free(&p);
+	}
+}
+
 /* ---- throttling ---- */
 
 static void throttling_pauses_and_narrows(void **state)
@@ -1005,6 +1040,7 @@ int main(void)
 	    cmocka_unit_test(the_accused_dies),
 	    cmocka_unit_test(what_comes_back_and_refuses),
 	    cmocka_unit_test(late_probes_of_health),
+	    cmocka_unit_test(accepts_probes_and_refuses_requests),
 	    cmocka_unit_test(throttling_pauses_and_narrows),
 	    cmocka_unit_test(the_servers_wish_is_kept_within_reason),
 	    cmocka_unit_test(the_limit_counts_requests_not_streams),

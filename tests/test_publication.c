@@ -211,6 +211,8 @@ static void one_row(const struct row *r, enum px_pub_op op)
 			assert_int_equal(p.state, PX_PUB_OFF);
 		} else {
 			assert_int_equal(todo, PX_PUB_QUEUE | PX_PUB_URGENT | PX_PUB_LOST);
+			assert_true(p.newer); /* not even what was confirmed is there */
+			assert_int_equal(p.lapses.ms, 0);
 			assert_int_equal(px_publication_turn(&p, at(1000)), PX_OP_INITIAL);
 		}
 		break;
@@ -309,6 +311,40 @@ static void backs_off_up_to_half_a_minute(void **state)
 	assert_true(least < 15100 && greatest > 29900);
 }
 
+static void failures_are_counted_in_a_row(void **state)
+{
+	static const int ends[] = {200, 403};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+		for (enum px_pub_op op = PX_OP_INITIAL; op <= PX_OP_REMOVE; op++) {
+			struct px_publication p = flying(op);
+			struct px_sip_answer a = status(ends[i]);
+
+			answer(&p, status(500), 0);
+			assert_int_equal(p.failures, 1);
+			px_publication_tick(&p, at(1000));
+			px_publication_turn(&p, at(1000));
+			px_publication_want(&p, at(1000));
+			a.etag = "two";
+			answer(&p, a, 1000);
+			assert_int_equal(p.failures, 0);
+			px_publication_free(&p);
+			assert_null(p.etag);
+		}
+}
+
+static void a_refresh_that_comes_too_late_is_urgent(void **state)
+{
+	struct px_publication p = standing("one", 0);
+
+	(void)state;
+	assert_int_equal(px_publication_tick(&p, at(3600000)), PX_PUB_QUEUE | PX_PUB_URGENT);
+	assert_null(p.etag);
+	assert_int_equal(px_publication_turn(&p, at(3600000)), PX_OP_INITIAL);
+	px_publication_free(&p);
+}
+
 static void retry_after_is_kept_within_reason(void **state)
 {
 	static const int64_t row[][3] = {
@@ -328,7 +364,8 @@ static void retry_after_is_kept_within_reason(void **state)
 
 static void etags_that_cannot_be_used(void **state)
 {
-	static const char *const bad[] = {NULL, "", "a b", "a\r\nVia: x", "\xc3\xa4", "tab\t"};
+	static const char *const bad[] = {NULL,       "",      "a b",    "a\r\nVia: x",
+	                                  "\xc3\xa4", "tab\t", "del\x7f"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -858,7 +895,13 @@ static void right_in_the_end_whatever_happened(void **state)
 			assert_int_equal(queued, p.state == PX_PUB_WAITING);
 			assert_int_equal(p.due.ms != 0,
 			                 p.state == PX_PUB_STANDING || p.state == PX_PUB_BACKOFF);
-			assert_true(p.state != PX_PUB_OFF || (!p.want && !p.etag));
+			if (p.state == PX_PUB_OFF) {
+				assert_true(!p.want && !p.newer && !p.unsure && !p.check &&
+				            !p.etag);
+				assert_true(p.failures == 0 && p.minis == 0 && p.expires == 0 &&
+				            p.lapses.ms == 0);
+			}
+			assert_int_equal(p.op != PX_OP_NONE, p.state == PX_PUB_IN_FLIGHT);
 			assert_true(!p.gave_up || p.state == PX_PUB_BACKOFF);
 			assert_true(!(todo & PX_PUB_GAVE_UP) || p.gave_up);
 			assert_true(!(todo & PX_PUB_LOST) || before == PX_PUB_IN_FLIGHT);
@@ -904,6 +947,8 @@ int main(void)
 	    cmocka_unit_test(every_answer_to_every_operation),
 	    cmocka_unit_test(a_refresh_that_fails_is_a_refresh_again),
 	    cmocka_unit_test(backs_off_up_to_half_a_minute),
+	    cmocka_unit_test(failures_are_counted_in_a_row),
+	    cmocka_unit_test(a_refresh_that_comes_too_late_is_urgent),
 	    cmocka_unit_test(retry_after_is_kept_within_reason),
 	    cmocka_unit_test(etags_that_cannot_be_used),
 	    cmocka_unit_test(a_long_etag_lapses_and_is_made_anew),

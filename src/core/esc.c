@@ -76,8 +76,6 @@ static void next_server(struct px_esc *e, struct px_now now)
 		if (e->paused_until[s].ms < e->paused_until[best].ms)
 			best = s;
 	}
-	if (best != e->current)
-		e->since = now.mono;
 	e->current = best;
 }
 
@@ -108,23 +106,21 @@ static void shrink(struct px_esc *e, struct px_now now)
 	e->shrunk_at = now.mono;
 }
 
-static void go_down(struct px_esc *e, struct px_now now)
+static void go_down(struct px_esc *e, enum px_esc_word word, struct px_now now)
 {
 	unsigned was = e->current;
 
 	e->down = true;
-	e->works = false;
 	e->since = now.mono;
 	e->failed_in_a_row = e->unsure_in_a_row = 0;
 	next_server(e, now);
-	/* another server needn't wait for this one's failure */
-	probe_at(e, e->current == was ? px_after(now, PROBE_MS) : now.mono);
+	/* another server needn't wait for this one's failure, and this one has said for how long */
+	probe_at(e, e->current == was && word != PX_ESC_PAUSE ? px_after(now, PROBE_MS) : now.mono);
 }
 
 static void go_up(struct px_esc *e)
 {
 	e->down = e->probing = false;
-	e->probe_at = never;
 	if (e->window > WINDOW_START)
 		e->window = WINDOW_START;
 	e->rtt_ms = e->rtt_best_ms = e->rtt_half_ms[0] = e->rtt_half_ms[1] = 0;
@@ -229,7 +225,7 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 		if (word != PX_ESC_UNSURE && sent.ms > e->shrunk_at.ms)
 			shrink(e, now);
 		if (fails(e, word, now))
-			go_down(e, now);
+			go_down(e, word, now);
 	}
 	return false;
 }

@@ -24,9 +24,9 @@ struct px_esc {
 	bool down;
 	bool probing;            /* the one probe is in flight */
 	struct px_mono probe_at; /* DOWN: when the next may go */
-	struct px_mono since;    /* DOWN, or at the current server, since: what was sent before tells nothing new */
+	struct px_mono since;    /* when it went DOWN last: what was sent before tells nothing new */
 	struct px_mono paused_until[PX_ESC_SERVERS_MAX]; /* as the server wished */
-	bool works;              /* it has answered since it was DOWN or the start */
+	bool works;              /* it has answered, ever */
 	unsigned failed_in_a_row;
 	unsigned unsure_in_a_row;
 	struct px_mono unsure_at; /* the first of them */

@@ -11,6 +11,7 @@
 #define REFUSED_MS 300000 /* a login that was refused is tried again after this */
 #define NO_WORD_MS 10000  /* the login's probe said nothing of the login */
 #define HELD_NO_WORD_MS 30000
+#define ACQUITTED_MAX 5 /* within REFUSED_MS */
 #define UNSENT_MS 1000
 #define SETTLE_MS 2000
 #define BUSY_MIN_MS 1000
@@ -234,15 +235,6 @@ static enum px_pool_change hold(struct px_pool *p, struct px_now now)
 	return already ? PX_POOL_SAME : PX_POOL_HELD;
 }
 
-static void accuse(struct px_pool *p, int gateway, struct px_now now)
-{
-	p->login = PX_LOGIN_RETRYING;
-	p->accused = gateway;
-	p->refused_twice = false;
-	p->asked = 0;
-	p->held_until = now.mono;
-}
-
 /* The gateway k places round the ring from the accused. */
 static unsigned ring(const struct px_pool *p, unsigned k)
 {
@@ -294,12 +286,37 @@ static enum px_pool_change ask_next(struct px_pool *p, struct px_now now)
 	return PX_POOL_SAME;
 }
 
+/* After a refusal, and unless it has been too often, the accused is asked again. */
+static enum px_pool_change accuse(struct px_pool *p, int gateway, struct px_now now)
+{
+	struct px_gateway *g = &p->gateway[gateway];
+
+	p->login = PX_LOGIN_RETRYING;
+	p->accused = gateway;
+	p->asked = 0;
+	p->held_until = now.mono;
+	p->refused_twice =
+	    g->acquitted >= ACQUITTED_MAX && now.mono.ms - g->acquitted_at.ms <= REFUSED_MS;
+	return p->refused_twice ? ask_next(p, now) : PX_POOL_SAME;
+}
+
+static void acquit(struct px_gateway *g, struct px_now now)
+{
+	if (g->acquitted == 0 || now.mono.ms - g->acquitted_at.ms > REFUSED_MS) {
+		g->acquitted = 0;
+		g->acquitted_at = now.mono;
+	}
+	g->acquitted++;
+}
+
 static enum px_pool_change login_answered(struct px_pool *p, enum px_verdict verdict,
                                           struct px_now now)
 {
 	bool accepted = verdict == PX_V_OK || verdict == PX_V_USER || verdict == PX_V_LOST;
 
 	if (accepted) {
+		if (p->login == PX_LOGIN_RETRYING)
+			acquit(&p->gateway[p->accused], now);
 		if (p->login == PX_LOGIN_ASKING && p->refused_twice)
 			refuse(p, &p->gateway[p->accused], now);
 		return open_up(p);
@@ -377,7 +394,7 @@ enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
 	case PX_V_DENIED:
 		/* what isn't UP, or while the login is being asked about, is no news */
 		if (g->health == PX_GW_UP && p->login == PX_LOGIN_OPEN)
-			accuse(p, gateway, now);
+			change = accuse(p, gateway, now);
 		break;
 	case PX_V_LOST:
 	case PX_V_USER:
@@ -451,7 +468,7 @@ enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct 
 	}
 	if (r->verdict == PX_V_DENIED && p->login == PX_LOGIN_OPEN) {
 		if (g->health != PX_GW_REFUSED && (g->health == PX_GW_UP || !px_pool_any_up(p)))
-			accuse(p, gateway, now);
+			change = first_of(change, accuse(p, gateway, now));
 		else
 			refuse(p, g, now);
 	}

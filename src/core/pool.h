@@ -26,6 +26,7 @@
  *      at the gateways in turn, so that there is one DENIED per 5 min). RETRYING that ends in one of the three goes on ASKING, or to OPEN if then
  *      none is UP: the health probes find out. A gateway that isn't UP and DENIES its health probe is REFUSED; but if none is UP the login goes
  *      RETRYING there, lest each gateway that comes back costs the account a failed login every few seconds.
+ *      A gateway that accepts its probes and refuses its requests, 5 times in 5 min, is taken as DENIED again, and another is asked.
  *      A gateway that is DENIED because impersonation is refused there goes the same way: the probe is impersonated.
  *
  * Throttling (BUSY): the gateway pauses for max(what the server wishes, at most 5 min; 1 s doubled per refusal in a row, at most 60 s) with jitter, and
@@ -58,6 +59,8 @@ struct px_gateway {
 	struct px_mono paused_until; /* throttled */
 	unsigned busy_in_a_row;
 	struct px_mono limit_grows_at;
+	unsigned acquitted;        /* times that RETRYING was accepted there ... */
+	struct px_mono acquitted_at; /* ... since then */
 	uint32_t users;            /* assigned */
 	uint64_t requests, errors; /* since the start; streams count as requests */
 	char last_error[PX_CODE_MAX + PX_DETAIL_MAX]; /* code, blank, detail; "" if never */
