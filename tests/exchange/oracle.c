@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "oracle.h"
 
+#include <string.h>
+
 static int rank(enum status s)
 {
 	switch (s) {
@@ -64,7 +66,7 @@ static void look_at(struct look *l, const struct meeting *m)
 		return;
 	}
 	for (unsigned e = 0; e < m->nexc; e++)
-		if (!m->exc[e].deleted)
+		if (!m->exc[e].deleted && (!m->count || m->exc[e].index < m->count))
 			interval(l, m->exc[e].status, m->exc[e].start, m->exc[e].end);
 	/* the last occurrence begun by now, those before it that may still run, and the next */
 	last = l->at < m->start ? -1 : (l->at - m->start) / period;
@@ -104,7 +106,7 @@ struct verdict oracle(const struct meeting *m, size_t n, int64_t at)
 		l = look(m, n, then);
 		if (l.status != v.status && v.until == ORACLE_NEVER)
 			v.until = then;
-		if (availability(l.status) != v.availability) {
+		if (strcmp(availability(l.status), v.availability) != 0) {
 			v.availability_until = then;
 			break;
 		}

@@ -368,7 +368,7 @@ static void expand(struct store *s, const struct meeting *m, int64_t from, int64
 		return;
 	}
 	for (unsigned e = 0; e < m->nexc; e++)
-		if (!m->exc[e].deleted)
+		if (!m->exc[e].deleted && (!m->count || m->exc[e].index < m->count))
 			found(s, n,
 			      (struct occurrence){.meeting = m,
 			                          .index = m->exc[e].index,

@@ -28,7 +28,7 @@ enum repeat { REPEAT_NONE, REPEAT_DAILY, REPEAT_WEEKLY };
 
 /* One occurrence of a series that isn't where the series would have it. */
 struct exception {
-	uint32_t index; /* which occurrence, from 0 */
+	uint32_t index; /* which occurrence, from 0; beyond the series' count: of no effect */
 	bool deleted;
 	enum status status;
 	int64_t start, end;
