@@ -82,6 +82,19 @@ settings-table: $(BUILD)/settings_table
 	$< >$(BUILD)/settings.md
 	sed -i -e '/<!-- settings -->/,/<!-- \/settings -->/{//!d}' -e '/<!-- settings -->/r $(BUILD)/settings.md' README.md
 
+# what a bare Debian 12 needs; KAMAILIO=1: also Kamailio's source, under build/kamailio-src
+deps:
+	tests/deps $(if $(KAMAILIO),--kamailio)
+
+check: asan
+	tests/run unit io hosts
+check-unit: $(UNITBIN)
+	tests/run unit
+check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
+	tests/run io
+check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
+	tests/run hosts
+
 clean:
 	rm -rf $(BUILD)
 
