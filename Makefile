@@ -71,8 +71,9 @@ $(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS)
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
 # The engine alone, in virtual time.
-$(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c $(wildcard src/core/*.c))
-$(BUILD)/sim: $(call objs,obj,tests/sim/main.c tests/sim/sim.c $(wildcard src/core/*.c))
+$(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c tests/sim/fake.c)
+$(BUILD)/asan/bin/test_engine: $(call objs,asan,tests/sim/fake.c)
+$(BUILD)/sim: $(call objs,obj,$(wildcard tests/sim/*.c src/core/*.c))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
 
 $(BUILD)/settings_table: $(call objs,obj,tests/settings_table.c $(wildcard src/core/*.c))

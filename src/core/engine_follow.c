@@ -710,7 +710,6 @@ static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct p
 {
 	struct user *u = px_user(e, slot);
 
-	unqueue_read(e, slot);
 	if (u->link[LINK_SUBSCRIBE].prev != PX_UNLINKED)
 		px_list_take(e, &e->at[u->gateway].subscribe, LINK_SUBSCRIBE, slot);
 	u->asking = 0;
@@ -741,6 +740,10 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 		e->homeless--;
 	if (todo & PX_W_LEAVE)
 		leave(e, slot, todo & PX_W_UNSUBSCRIBE, now);
+	/* a subscription that fails keeps nobody from being read; but not at a gateway that is
+	 * left, and not in vain */
+	if (todo & PX_W_ASSIGN || to == PX_WATCH_OFF || to == PX_WATCH_PARKED)
+		unqueue_read(e, slot);
 	if (to == PX_WATCH_OFF) {
 		px_pool_leave(&e->pool, u->gateway);
 		u->gateway = PX_NO_GATEWAY;
@@ -812,6 +815,7 @@ void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subsc
 	if (gateway < 0 || (unsigned)gateway >= e->pool.n || u->watch.state != PX_WATCH_WAITING)
 		return;
 	leave(e, slot, false, now);
+	unqueue_read(e, slot);
 	px_pool_leave(&e->pool, u->gateway);
 	e->pool.gateway[gateway].users++;
 	u->gateway = (int16_t)gateway;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* sim - one long run in virtual time: sim [-u users] [-g gateways] [-d days] [-s seed] [-q] [-t trace-file] */
+/* sim - one long run in virtual time: sim [-u users] [-g gateways] [-d days] [-s seed] [-q] [-t
+ * trace-file] */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,8 +36,10 @@ int main(int argc, char **argv)
 		else if (o == 's')
 			c.seed = (uint32_t)atoi(optarg);
 		else if (o == 'q')
-			c.cas_dies_per_day = c.pool_dies_per_day = c.lost_answers = c.stream_cuts_per_day = c.drops_per_day =
-			    c.clock_steps_per_day = c.esc_dies_per_day = c.esc_forgets_per_day = c.throttle_per_day = c.denied_per_day = 0;
+			c.cas_dies_per_day = c.pool_dies_per_day = c.lost_answers =
+			    c.stream_cuts_per_day = c.drops_per_day = c.clock_steps_per_day =
+			        c.esc_dies_per_day = c.esc_forgets_per_day = c.throttle_per_day =
+			            c.denied_per_day = 0;
 		else if (o == 'n')
 			c.no_subscriptions = true;
 		else if (o == 't')
@@ -45,16 +48,22 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	sim_run(&c, &r);
-	printf("users %u, CAS %u, days %.1f, seed %u: steps %llu, http %llu, reads %llu, subscribes %llu, publishes %llu, boundaries %llu, changes "
+	printf("users %u, CAS %u, days %.1f, seed %u: steps %llu, http %llu, reads %llu, "
+	       "subscribes %llu, publishes %llu, boundaries %llu, changes "
 	       "%llu, faults %llu\n",
-	       c.users, c.gateways, c.days, c.seed, (unsigned long long)r.steps, (unsigned long long)r.http, (unsigned long long)r.reads,
-	       (unsigned long long)r.subscribes, (unsigned long long)r.published, (unsigned long long)r.boundaries,
-	       (unsigned long long)r.changes, (unsigned long long)r.faults);
-	printf("violations %llu, longest unexcused difference %llu ms, doubles %llu, uneven %llu, herds %llu, over concurrency %llu, anchors over %llu, "
+	       c.users, c.gateways, c.days, c.seed, (unsigned long long)r.steps,
+	       (unsigned long long)r.http, (unsigned long long)r.reads,
+	       (unsigned long long)r.subscribes, (unsigned long long)r.published,
+	       (unsigned long long)r.boundaries, (unsigned long long)r.changes,
+	       (unsigned long long)r.faults);
+	printf("violations %llu, longest unexcused difference %llu ms, doubles %llu, uneven %llu, "
+	       "herds %llu, over concurrency %llu, anchors over %llu, "
 	       "not followed %llu, not right %llu\n",
-	       (unsigned long long)r.violations, (unsigned long long)r.wrong_ms_max, (unsigned long long)r.in_flight_doubles,
-	       (unsigned long long)r.uneven, (unsigned long long)r.herds, (unsigned long long)r.over_concurrency,
-	       (unsigned long long)r.anchors_over, (unsigned long long)r.not_followed, (unsigned long long)r.not_right);
+	       (unsigned long long)r.violations, (unsigned long long)r.wrong_ms_max,
+	       (unsigned long long)r.in_flight_doubles, (unsigned long long)r.uneven,
+	       (unsigned long long)r.herds, (unsigned long long)r.over_concurrency,
+	       (unsigned long long)r.anchors_over, (unsigned long long)r.not_followed,
+	       (unsigned long long)r.not_right);
 	if (r.first[0])
 		printf("first: %s\n", r.first);
 	return r.first[0] ? 1 : 0;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/engine.h"
+#include "fake.h"
 
 #define S 1000LL
 #define MIN (60 * S)
@@ -13,157 +14,7 @@
 #define DAY (24 * HOUR)
 #define EPOCH 1764000000000LL /* some wall time to start at */
 #define MEETINGS 64
-#define HEARTBEAT (45 * S)
-
-/* ---- the fake protocol: lines of text ---- */
-
-static void fake_write(struct px_buf *out, const struct px_query *q)
-{
-	px_buf_printf(out, "%d %s %u %lld %lld\n", q->ask, q->mailbox ? q->mailbox : "-", q->minutes, (long long)q->from.ms,
-	              (long long)q->until.ms);
-	for (size_t i = 0; i < q->n; i++)
-		px_buf_printf(out, "%s\n", q->name ? q->name[i] : q->id[i]);
-}
-
-struct px_parse {
-	enum px_ask ask;
-	size_t n, seen;
-	px_item_h *said;
-	void *arg;
-	char *line;
-	size_t len;
-	int verdict;
-	bool whole;
-	struct px_interval interval[MEETINGS];
-	size_t intervals;
-};
-
-static struct px_parse *fake_new(const struct px_query *q, px_item_h *said, void *arg)
-{
-	struct px_parse *p = calloc(1, sizeof *p);
-
-	if (p) {
-		p->ask = q->ask;
-		p->n = q->n;
-		p->said = said;
-		p->arg = arg;
-		p->verdict = -1;
-	}
-	return p;
-}
-
-static void fake_line(struct px_parse *p, char *line)
-{
-	struct px_item item = {.id = line + 2};
-
-	switch (line[0]) {
-	case 'I':
-		item.kind = PX_ITEM_SUBSCRIBED;
-		break;
-	case 'A':
-		item.kind = PX_ITEM_ALIVE;
-		break;
-	case 'E':
-		item.kind = PX_ITEM_CHANGED;
-		break;
-	case 'G':
-		item.kind = PX_ITEM_GONE;
-		break;
-	case 'Z':
-		item.kind = PX_ITEM_CLOSED;
-		break;
-	case 'M': {
-		char *end;
-		struct px_interval *v = &p->interval[p->intervals++];
-		v->start.ms = strtoll(line + 2, &end, 10);
-		v->end.ms = strtoll(end, &end, 10);
-		v->status = (enum px_status)strtol(end, NULL, 10);
-		return;
-	}
-	case 'C':
-		item = (struct px_item){.kind = PX_ITEM_CALENDAR, .index = p->seen++, .interval = p->interval, .n = p->intervals};
-		p->intervals = 0;
-		break;
-	case 'V':
-		p->verdict = atoi(line + 2);
-		return;
-	default:
-		return;
-	}
-	p->said(p->arg, &item);
-}
-
-static void fake_feed(struct px_parse *p, const char *bytes, size_t n)
-{
-	while (n) {
-		const char *nl = memchr(bytes, '\n', n);
-		size_t part = nl ? (size_t)(nl - bytes) : n;
-		char *more = realloc(p->line, p->len + part + 1);
-		if (!more)
-			return;
-		p->line = more;
-		memcpy(p->line + p->len, bytes, part);
-		p->len += part;
-		p->line[p->len] = '\0';
-		bytes += part;
-		n -= part;
-		if (nl) {
-			fake_line(p, p->line);
-			p->len = 0;
-			bytes++;
-			n--;
-		}
-	}
-}
-
-static void fake_done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
-{
-	*out = (struct px_reply){.verdict = PX_V_OK};
-	snprintf(out->code, sizeof out->code, "sim %d %d", a->fail, p->verdict);
-	switch (a->fail) {
-	case PX_HTTP_RESOLVE:
-	case PX_HTTP_CONNECT:
-	case PX_HTTP_TLS:
-	case PX_HTTP_TIMEOUT:
-		out->verdict = PX_V_SERVER;
-		return;
-	case PX_HTTP_CUT:
-	case PX_HTTP_TOO_BIG:
-	case PX_HTTP_LOCAL:
-		out->verdict = PX_V_TRANSIENT;
-		return;
-	case PX_HTTP_ANSWERED:
-		break;
-	}
-	if (a->status == 401)
-		out->verdict = PX_V_DENIED;
-	else if (a->status == 503)
-		out->verdict = PX_V_BUSY;
-	else if (p->verdict >= 0)
-		out->verdict = (enum px_verdict)p->verdict;
-	else if (p->ask == PX_ASK_READ && p->seen != p->n)
-		out->verdict = PX_V_TRANSIENT;
-}
-
-static void fake_free(struct px_parse *p)
-{
-	if (p)
-		free(p->line);
-	free(p);
-}
-
-static const struct px_backend fake = {.name = "fake",
-                                       .method = "POST",
-                                       .type = "text/plain",
-                                       .read_max = 100,
-                                       .stream_max = 200,
-                                       .id_max = 255,
-                                       .heartbeat_ms = HEARTBEAT,
-                                       .write = fake_write,
-                                       .parse_new = fake_new,
-                                       .feed = fake_feed,
-                                       .done = fake_done,
-                                       .parse_free = fake_free};
+#define HEARTBEAT FAKE_HEARTBEAT_MS
 
 /* ---- the world ---- */
 
@@ -171,14 +22,14 @@ enum cas_state { CAS_UP, CAS_REFUSES, CAS_HANGS, CAS_BUSY, CAS_DENIES };
 enum esc_state { ESC_UP, ESC_REFUSES, ESC_SILENT };
 
 enum what {
-	W_BOUNDARY,  /* user */
+	W_BOUNDARY, /* user */
 	W_CHANGE,
 	W_HTTP_ARRIVES, /* id */
 	W_HTTP_ANSWER,
 	W_HTTP_LOST,
 	W_HEARTBEAT,
 	W_STREAM_END,
-	W_EVENT,     /* user: its streams are told */
+	W_EVENT, /* user: its streams are told */
 	W_SIP_ARRIVES,
 	W_SIP_DONE,
 	W_FAULT,
@@ -319,7 +170,8 @@ static void complain(struct world *w, uint64_t *counter, const char *fmt, ...)
 	va_end(ap);
 	trace(w, "COMPLAINT %s", text);
 	if (!w->r->first[0])
-		snprintf(w->r->first, sizeof w->r->first, "at %.3f s: %s", (double)w->mono / 1000, text);
+		snprintf(w->r->first, sizeof w->r->first, "at %.3f s: %s", (double)w->mono / 1000,
+		         text);
 	++*counter;
 }
 
@@ -388,7 +240,8 @@ static enum px_presence seen(const struct world *w, uint32_t u)
 	return newest ? (enum px_presence)newest->presence : PX_UNKNOWN;
 }
 
-/* Something happened to this user: is what watchers see still right, and if not, how long may that be so? */
+/* Something happened to this user: is what watchers see still right, and if not, how long may that
+ * be so? */
 static void compare(struct world *w, uint32_t u, int64_t allowance)
 {
 	struct person *p = &w->person[u];
@@ -436,9 +289,12 @@ static void check(struct world *w)
 			struct px_user_view v;
 			px_engine_user(w->e, u, &v);
 			complain(w, &w->r->violations,
-			         "user %u shows %s, should be %s, for %lld ms (allowed %lld); watch %s gateway %d pub %d dirty %d", u,
-			         px_presence_name(seen(w, u)), px_presence_name(oracle(w, u)), (long long)wrong, (long long)p->allowance,
-			         px_watch_state_name(v.watch), v.gateway, v.publication->state, v.dirty);
+			         "user %u shows %s, should be %s, for %lld ms (allowed %lld); "
+			         "watch %s gateway %d pub %d dirty %d",
+			         u, px_presence_name(seen(w, u)), px_presence_name(oracle(w, u)),
+			         (long long)wrong, (long long)p->allowance,
+			         px_watch_state_name(v.watch), v.gateway, v.publication->state,
+			         v.dirty);
 			p->excused = w->mono + HOUR; /* once is enough */
 		}
 		i++;
@@ -450,7 +306,8 @@ static void check(struct world *w)
 static void add_meeting(struct world *w, uint32_t u, int64_t start, int64_t length)
 {
 	struct person *p = &w->person[u];
-	static const uint8_t kind[] = {PX_BUSY, PX_BUSY, PX_BUSY, PX_TENTATIVE, PX_OOF, PX_FREE, PX_WORKINGELSEWHERE};
+	static const uint8_t kind[] = {
+	    PX_BUSY, PX_BUSY, PX_BUSY, PX_TENTATIVE, PX_OOF, PX_FREE, PX_WORKINGELSEWHERE};
 
 	if (p->meetings == MEETINGS) { /* forget one that is over */
 		for (unsigned m = 0; m < p->meetings; m++)
@@ -460,7 +317,8 @@ static void add_meeting(struct world *w, uint32_t u, int64_t start, int64_t leng
 			}
 	}
 	if (p->meetings < MEETINGS)
-		p->meeting[p->meetings++] = (struct meeting){start, start + length, kind[rnd(w) % sizeof kind]};
+		p->meeting[p->meetings++] =
+		    (struct meeting){start, start + length, kind[rnd(w) % sizeof kind]};
 }
 
 static void plan_boundary(struct world *w, uint32_t u)
@@ -504,7 +362,8 @@ static void change(struct world *w, uint32_t u)
 		break;
 	default:
 		if (p->meetings)
-			p->meeting[rnd(w) % p->meetings] = p->meeting[p->meetings - 1], p->meetings--;
+			p->meeting[rnd(w) % p->meetings] = p->meeting[p->meetings - 1],
+			                    p->meetings--;
 	}
 	plan_boundary(w, u);
 	tell_subscribers(w, u);
@@ -583,7 +442,8 @@ static void http_arrives(struct world *w, uint64_t id)
 		return;
 	case CAS_HANGS:
 		if (h->ask != PX_ASK_STREAM)
-			later(w, w->mono + (h->ask == PX_ASK_PROBE ? 10 : 30) * S, W_HTTP_LOST, id, 0, NULL);
+			later(w, w->mono + (h->ask == PX_ASK_PROBE ? 10 : 30) * S, W_HTTP_LOST, id,
+			      0, NULL);
 		return;
 	case CAS_BUSY:
 		http_done(w, id, PX_HTTP_ANSWERED, 503);
@@ -602,7 +462,8 @@ static void http_arrives(struct world *w, uint64_t id)
 		trace(w, "lost http ask=%d cas=%u", h->ask, h->cas);
 		w->r->faults++;
 		bool cut = rnd(w) % 2;
-		/* 30 s until it is given up, and then a reading or two; a stream has 30 s too, or 10 */
+		/* 30 s until it is given up, and then a reading or two; a stream has 30 s too, or
+		 * 10 */
 		excuse_request(w, h, w->mono + (cut ? 0 : 30 * S) + 15 * S);
 		if (h->ask != PX_ASK_STREAM || cut)
 			later(w, w->mono + (cut ? 10 : 30 * S), W_HTTP_LOST, id, cut, NULL);
@@ -683,7 +544,8 @@ static void answer(struct world *w, uint64_t id)
 			if (!w->sub)
 				abort();
 		}
-		w->sub[w->subs] = (struct sub){.user = mailbox_user(mailbox), .cas = h->cas, .alive = true};
+		w->sub[w->subs] =
+		    (struct sub){.user = mailbox_user(mailbox), .cas = h->cas, .alive = true};
 		struct person *p = &w->person[mailbox_user(mailbox)];
 		p->sub[p->subs++ % 8] = (uint32_t)w->subs;
 		px_buf_printf(&out, "I s%zu\n", w->subs++);
@@ -703,8 +565,10 @@ static void answer(struct world *w, uint64_t id)
 			const struct person *p = &w->person[mailbox_user(l)];
 			for (unsigned m = 0; m < p->meetings; m++)
 				if (p->meeting[m].end > from && p->meeting[m].start < until)
-					px_buf_printf(&out, "M %lld %lld %d\n", (long long)p->meeting[m].start,
-					              (long long)p->meeting[m].end, p->meeting[m].status);
+					px_buf_printf(&out, "M %lld %lld %d\n",
+					              (long long)p->meeting[m].start,
+					              (long long)p->meeting[m].end,
+					              p->meeting[m].status);
 			px_buf_str(&out, "C\n");
 		}
 		break;
@@ -729,7 +593,8 @@ static void subscribers_hear(struct world *w, uint32_t u)
 		if (!sub->alive)
 			continue;
 		struct http *h = sub->http ? &w->http[sub->http - 1] : NULL;
-		if (!h || (w->cas[sub->cas].state != CAS_UP && w->cas[sub->cas].state != CAS_BUSY)) {
+		if (!h ||
+		    (w->cas[sub->cas].state != CAS_UP && w->cas[sub->cas].state != CAS_BUSY)) {
 			sub->pending = true;
 			continue;
 		}
@@ -782,21 +647,26 @@ static void sip_arrives(struct world *w, struct px_action *a)
 		} else {
 			answer->status = 200;
 			if (!doc) {
-				if (p->docs == sizeof p->doc / sizeof *p->doc) /* orphans of lost answers; the oldest goes */
+				if (p->docs ==
+				    sizeof p->doc /
+				        sizeof *p
+				            ->doc) /* orphans of lost answers; the oldest goes */
 					memmove(p->doc, p->doc + 1, (--p->docs) * sizeof *p->doc);
 				doc = &p->doc[p->docs++];
 				*doc = (struct published){0};
 			}
 			if (a->sip.body.len) {
-				doc->presence = strstr(a->sip.body.data, "<rpid:busy")   ? PX_PRESENCE_BUSY
-				                : strstr(a->sip.body.data, "<rpid:away") ? PX_AWAY
-				                                                         : PX_AVAILABLE;
+				doc->presence =
+				    strstr(a->sip.body.data, "<rpid:busy")   ? PX_PRESENCE_BUSY
+				    : strstr(a->sip.body.data, "<rpid:away") ? PX_AWAY
+				                                             : PX_AVAILABLE;
 				doc->order = ++w->seq;
 			}
 			doc->etag = ++w->etags;
 			doc->lapses = w->mono + a->sip.expires * S;
 			answer->expires = a->sip.expires;
-			answer->etag = (const char *)(uintptr_t)doc->etag; /* made a text when it is handed over */
+			answer->etag = (const char *)(uintptr_t)
+			                   doc->etag; /* made a text when it is handed over */
 			if (a->sip.op == PX_OP_REMOVE)
 				*doc = p->doc[--p->docs];
 			p->ever = true;
@@ -822,11 +692,12 @@ enum fault { F_CAS, F_POOL, F_CUT, F_DROP, F_CLOCK, F_ESC, F_FORGET, F_THROTTLE,
 static double per_day(const struct world *w, enum fault f)
 {
 	const struct sim_config *c = &w->c;
-	const double of[FAULTS] = {[F_CAS] = c->cas_dies_per_day,         [F_POOL] = c->pool_dies_per_day,
-	                           [F_CUT] = c->stream_cuts_per_day,      [F_DROP] = c->drops_per_day,
-	                           [F_CLOCK] = c->clock_steps_per_day,    [F_ESC] = c->esc_dies_per_day,
-	                           [F_FORGET] = c->esc_forgets_per_day,   [F_THROTTLE] = c->throttle_per_day,
-	                           [F_DENIED] = c->denied_per_day};
+	const double of[FAULTS] = {
+	    [F_CAS] = c->cas_dies_per_day,       [F_POOL] = c->pool_dies_per_day,
+	    [F_CUT] = c->stream_cuts_per_day,    [F_DROP] = c->drops_per_day,
+	    [F_CLOCK] = c->clock_steps_per_day,  [F_ESC] = c->esc_dies_per_day,
+	    [F_FORGET] = c->esc_forgets_per_day, [F_THROTTLE] = c->throttle_per_day,
+	    [F_DENIED] = c->denied_per_day};
 	return of[f];
 }
 
@@ -836,7 +707,10 @@ static void plan_fault(struct world *w, enum fault f)
 
 	/* an hour at least before the first: the population must be there */
 	if (rate > 0)
-		later(w, w->mono + (int64_t)((double)DAY / rate * (0.5 + (double)(rnd(w) % 1000) / 1000.0)), W_FAULT, f, 0, NULL);
+		later(w,
+		      w->mono +
+		          (int64_t)((double)DAY / rate * (0.5 + (double)(rnd(w) % 1000) / 1000.0)),
+		      W_FAULT, f, 0, NULL);
 }
 
 static unsigned healthy(const struct world *w)
@@ -911,7 +785,8 @@ static void fault(struct world *w, enum fault f)
 			if (w->sub[s].alive && w->sub[s].http) {
 				char text[64];
 				w->sub[s].alive = false;
-				/* what changes before it is said is read after the new subscription */
+				/* what changes before it is said is read after the new subscription
+				 */
 				excuse(&w->person[w->sub[s].user].excused, w->mono + 60 * S);
 				snprintf(text, sizeof text, "G s%zu\n", s);
 				say(w, w->http[w->sub[s].http - 1].id, text);
@@ -934,9 +809,12 @@ static void fault(struct world *w, enum fault f)
 		if (w->esc == ESC_UP) {
 			int64_t for_ms = between(w, 20 * S, 90 * S);
 			w->esc = rnd(w) % 2 ? ESC_REFUSES : ESC_SILENT;
-			trace(w, "presence server %s for %lld ms", w->esc == ESC_SILENT ? "silent" : "refuses", (long long)for_ms);
-			/* P6: 5 s and the pace; what was sent into the silence just before the return is found out 8 s later */
-			excuse(&w->excused, w->mono + for_ms + 5 * S + 8 * S + (int64_t)w->c.users / 2);
+			trace(w, "presence server %s for %lld ms",
+			      w->esc == ESC_SILENT ? "silent" : "refuses", (long long)for_ms);
+			/* P6: 5 s and the pace; what was sent into the silence just before the
+			 * return is found out 8 s later */
+			excuse(&w->excused,
+			       w->mono + for_ms + 5 * S + 8 * S + (int64_t)w->c.users / 2);
 			later(w, w->mono + for_ms, W_HEAL, 1000, 0, NULL);
 		}
 		break;
@@ -956,7 +834,8 @@ static void fault(struct world *w, enum fault f)
 			w->cas[g].state = CAS_BUSY;
 			for (uint32_t u = 0; u < w->c.users; u++)
 				if (px_engine_user(w->e, u, &v) && v.gateway == (int)g)
-					excuse(&w->person[u].excused, w->mono + MIN + 66 * S + 10 * S);
+					excuse(&w->person[u].excused,
+					       w->mono + MIN + 66 * S + 10 * S);
 			later(w, w->mono + MIN, W_HEAL, g, 0, NULL);
 		}
 		break;
@@ -999,7 +878,8 @@ static void check_even(struct world *w)
 	uint32_t least = UINT32_MAX, most = 0;
 
 	w->even_at = 0;
-	/* only among those that have been up all along: one that healed earlier starts with nobody */
+	/* only among those that have been up all along: one that healed earlier starts with nobody
+	 */
 	for (unsigned g = 0; g < p->n; g++) {
 		if (w->cas[g].state != CAS_UP || p->gateway[g].users == 0)
 			continue;
@@ -1024,17 +904,19 @@ static void check_herd(struct world *w)
 	unsigned first = 0;
 	while (first < last && !w->per_second[first])
 		first++;
-	/* a user whose turn was disturbed may come much later: the recovery is over when nineteen in twenty are there */
+	/* a user whose turn was disturbed may come much later: the recovery is over when nineteen
+	 * in twenty are there */
 	uint64_t most_of = sum * 19 / 20;
 	sum = 0;
 	for (last = first; last < 399 && sum + w->per_second[last] < most_of; last++)
 		sum += w->per_second[last];
 	sum += w->per_second[last];
 	uint64_t mean = sum / (last - first + 1) + 1;
-	trace(w, "recovery: %llu Subscribes in %u s, mean %llu, most %u", (unsigned long long)sum, last - first + 1, (unsigned long long)mean,
-	      most);
+	trace(w, "recovery: %llu Subscribes in %u s, mean %llu, most %u", (unsigned long long)sum,
+	      last - first + 1, (unsigned long long)mean, most);
 	if (most > 2 * mean)
-		complain(w, &w->r->herds, "a second with %u Subscribes, mean %llu", most, (unsigned long long)mean);
+		complain(w, &w->r->herds, "a second with %u Subscribes, mean %llu", most,
+		         (unsigned long long)mean);
 	w->recovering = false;
 }
 
@@ -1056,16 +938,20 @@ static void carry_out(struct world *w)
 				memset(w->http + w->https, 0, 64 * sizeof *w->http);
 				w->https += 64;
 			}
-			w->http[slot] = (struct http){
-			    .id = a[i].http.id, .cas = (unsigned)a[i].http.gateway, .ask = a[i].http.ask, .body = a[i].http.body.data};
+			w->http[slot] = (struct http){.id = a[i].http.id,
+			                              .cas = (unsigned)a[i].http.gateway,
+			                              .ask = a[i].http.ask,
+			                              .body = a[i].http.body.data};
 			a[i].http.body.data = NULL;
 			a[i].http.body.len = 0;
 			w->r->http++;
 			struct cas *c = &w->cas[w->http[slot].cas];
 			if (a[i].http.ask != PX_ASK_STREAM && ++c->in_flight > 8 + 1)
-				complain(w, &w->r->over_concurrency, "%u requests in flight at cas %d", c->in_flight, a[i].http.gateway);
-			if (a[i].http.ask == PX_ASK_SUBSCRIBE && w->recovering && w->mono >= w->recovery_from &&
-			    w->mono < w->recovery_from + 400 * S)
+				complain(w, &w->r->over_concurrency,
+				         "%u requests in flight at cas %d", c->in_flight,
+				         a[i].http.gateway);
+			if (a[i].http.ask == PX_ASK_SUBSCRIBE && w->recovering &&
+			    w->mono >= w->recovery_from && w->mono < w->recovery_from + 400 * S)
 				w->per_second[(w->mono - w->recovery_from) / S]++;
 			later(w, w->mono + between(w, 1, 5), W_HTTP_ARRIVES, a[i].http.id, 0, NULL);
 			break;
@@ -1193,7 +1079,8 @@ static void change_rate(struct world *w, int64_t until)
 	double all = w->c.changes_per_user_day * w->c.users * (double)until / (double)DAY;
 
 	for (uint64_t i = 0; i < (uint64_t)all; i++)
-		later(w, between(w, 10 * MIN, until), W_CHANGE, 0, (uint32_t)(rnd(w) % w->c.users), NULL);
+		later(w, between(w, 10 * MIN, until), W_CHANGE, 0, (uint32_t)(rnd(w) % w->c.users),
+		      NULL);
 }
 
 int sim_run(const struct sim_config *c, struct sim_report *out)
@@ -1225,10 +1112,13 @@ int sim_run(const struct sim_config *c, struct sim_report *out)
 	for (uint32_t u = 0; u < c->users; u++) {
 		for (int64_t d = -1; d <= (int64_t)c->days + 1; d++)
 			for (int64_t k = between(w, 2, 5); k > 0; k--)
-				add_meeting(w, u, w->mono + w->offset + d * DAY + between(w, 0, 95) * 15 * MIN, between(w, 1, 8) * 15 * MIN);
+				add_meeting(w, u,
+				            w->mono + w->offset + d * DAY +
+				                between(w, 0, 95) * 15 * MIN,
+				            between(w, 1, 8) * 15 * MIN);
 		plan_boundary(w, u);
 	}
-	const struct px_engine_config ec = {.backend = &fake,
+	const struct px_engine_config ec = {.backend = &fake_backend,
 	                                    .map = px_map_default,
 	                                    .gateways = c->gateways,
 	                                    .gateway_name = name,
@@ -1273,11 +1163,12 @@ int sim_run(const struct sim_config *c, struct sim_report *out)
 		struct px_user_view v;
 		enum px_watch_state want = c->no_subscriptions ? PX_WATCH_SWEPT : PX_WATCH_FOLLOWED;
 		if (!px_engine_user(w->e, u, &v) || v.watch != want) {
-			complain(w, &out->not_followed, "user %u is %s at the end", u, px_watch_state_name(v.watch));
+			complain(w, &out->not_followed, "user %u is %s at the end", u,
+			         px_watch_state_name(v.watch));
 		}
 		if (oracle(w, u) != seen(w, u) && !w->person[u].wrong_since)
-			complain(w, &out->not_right, "user %u shows %s, should be %s at the end", u, px_presence_name(seen(w, u)),
-			         px_presence_name(oracle(w, u)));
+			complain(w, &out->not_right, "user %u shows %s, should be %s at the end", u,
+			         px_presence_name(seen(w, u)), px_presence_name(oracle(w, u)));
 	}
 	struct px_engine_counts counts = px_engine_counts(w->e);
 	out->reads = counts.reads;

@@ -2,9 +2,10 @@
 /*
  * sim.h - days of the engine's life in virtual time.
  *
- * The engine runs over a scripted Exchange (a pool of CAS with one store of meetings) and a scripted presence server. Time jumps
- * from event to event. After each step the users it touched are compared with an oracle that knows only the meetings; a
- * difference that lasts longer than the promises allow is counted and described.
+ * The engine runs over a scripted Exchange (a pool of CAS with one store of meetings) and a
+ * scripted presence server. Time jumps from event to event. After each step the users it touched
+ * are compared with an oracle that knows only the meetings; a difference that lasts longer than the
+ * promises allow is counted and described.
  */
 #ifndef SIM_H
 #define SIM_H
@@ -29,22 +30,25 @@ struct sim_config {
 	double throttle_per_day;     /* a CAS answers Busy for a minute */
 	double denied_per_day;       /* the account is refused everywhere for 20 min */
 	bool no_subscriptions;
-	FILE *trace;                 /* NULL: none */
+	FILE *trace; /* NULL: none */
 };
 
 struct sim_report {
 	uint64_t steps, published, reads, subscribes, boundaries, changes, http, faults;
-	uint64_t violations;         /* promises broken */
-	uint64_t wrong_ms_max;       /* longest difference that no fault excuses */
-	uint64_t in_flight_doubles;  /* two PUBLISHes of one user at once */
-	uint64_t uneven;             /* survivors not even after a death */
-	uint64_t herds;              /* a second of a recovery above twice its mean */
+	uint64_t violations;        /* promises broken */
+	uint64_t wrong_ms_max;      /* longest difference that no fault excuses */
+	uint64_t in_flight_doubles; /* two PUBLISHes of one user at once */
+	uint64_t uneven;            /* survivors not even after a death */
+	uint64_t herds;             /* a second of a recovery above twice its mean */
 	uint64_t over_concurrency;
-	uint64_t anchors_over;       /* more than 3 hanging connections on a mailbox */
-	uint64_t probes_over;        /* more than one probe per gateway in 30 s, during an outage of the pool, backed off */
-	uint64_t logins_over;        /* refused logins closer than 5 min, but for the two that open the case */
-	uint64_t not_followed, not_right; /* users, at the end, ten minutes after everything was healed */
-	char first[512];             /* the first violation in words; "" if none */
+	uint64_t anchors_over; /* more than 3 hanging connections on a mailbox */
+	uint64_t probes_over;  /* more than one probe per gateway in 30 s, during an outage of the
+	                          pool, backed off */
+	uint64_t
+	    logins_over; /* refused logins closer than 5 min, but for the two that open the case */
+	uint64_t not_followed,
+	    not_right;   /* users, at the end, ten minutes after everything was healed */
+	char first[512]; /* the first violation in words; "" if none */
 };
 
 /* Runs it. 0, or -1 when out of memory. */

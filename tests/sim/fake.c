@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "fake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INTERVALS 64
+
+static void fake_write(struct px_buf *out, const struct px_query *q)
+{
+	px_buf_printf(out, "%d %s %u %lld %lld\n", q->ask, q->mailbox ? q->mailbox : "-",
+	              q->minutes, (long long)q->from.ms, (long long)q->until.ms);
+	for (size_t i = 0; i < q->n; i++)
+		px_buf_printf(out, "%s\n", q->name ? q->name[i] : q->id[i]);
+}
+
+struct px_parse {
+	enum px_ask ask;
+	size_t n, seen;
+	px_item_h *said;
+	void *arg;
+	char *line;
+	size_t len;
+	int verdict;
+	bool whole;
+	struct px_interval interval[INTERVALS];
+	size_t intervals;
+};
+
+static struct px_parse *fake_new(const struct px_query *q, px_item_h *said, void *arg)
+{
+	struct px_parse *p = calloc(1, sizeof *p);
+
+	if (p) {
+		p->ask = q->ask;
+		p->n = q->n;
+		p->said = said;
+		p->arg = arg;
+		p->verdict = -1;
+	}
+	return p;
+}
+
+static void fake_line(struct px_parse *p, char *line)
+{
+	struct px_item item = {.id = line + 2};
+
+	switch (line[0]) {
+	case 'I':
+		item.kind = PX_ITEM_SUBSCRIBED;
+		break;
+	case 'A':
+		item.kind = PX_ITEM_ALIVE;
+		break;
+	case 'E':
+		item.kind = PX_ITEM_CHANGED;
+		break;
+	case 'G':
+		item.kind = PX_ITEM_GONE;
+		break;
+	case 'Z':
+		item.kind = PX_ITEM_CLOSED;
+		break;
+	case 'M': {
+		char *end;
+		struct px_interval *v = &p->interval[p->intervals++];
+		v->start.ms = strtoll(line + 2, &end, 10);
+		v->end.ms = strtoll(end, &end, 10);
+		v->status = (enum px_status)strtol(end, NULL, 10);
+		return;
+	}
+	case 'C':
+		item = (struct px_item){.kind = PX_ITEM_CALENDAR,
+		                        .index = p->seen++,
+		                        .interval = p->interval,
+		                        .n = p->intervals};
+		p->intervals = 0;
+		break;
+	case 'V':
+		p->verdict = atoi(line + 2);
+		return;
+	default:
+		return;
+	}
+	p->said(p->arg, &item);
+}
+
+static void fake_feed(struct px_parse *p, const char *bytes, size_t n)
+{
+	while (n) {
+		const char *nl = memchr(bytes, '\n', n);
+		size_t part = nl ? (size_t)(nl - bytes) : n;
+		char *more = realloc(p->line, p->len + part + 1);
+		if (!more)
+			return;
+		p->line = more;
+		memcpy(p->line + p->len, bytes, part);
+		p->len += part;
+		p->line[p->len] = '\0';
+		bytes += part;
+		n -= part;
+		if (nl) {
+			fake_line(p, p->line);
+			p->len = 0;
+			bytes++;
+			n--;
+		}
+	}
+}
+
+static void fake_done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
+{
+	*out = (struct px_reply){.verdict = PX_V_OK};
+	snprintf(out->code, sizeof out->code, "sim %d %d", a->fail, p->verdict);
+	switch (a->fail) {
+	case PX_HTTP_RESOLVE:
+	case PX_HTTP_CONNECT:
+	case PX_HTTP_TLS:
+	case PX_HTTP_TIMEOUT:
+		out->verdict = PX_V_SERVER;
+		return;
+	case PX_HTTP_CUT:
+	case PX_HTTP_TOO_BIG:
+	case PX_HTTP_LOCAL:
+		out->verdict = PX_V_TRANSIENT;
+		return;
+	case PX_HTTP_ANSWERED:
+		break;
+	}
+	if (a->status == 401)
+		out->verdict = PX_V_DENIED;
+	else if (a->status == 503)
+		out->verdict = PX_V_BUSY;
+	else if (p->verdict >= 0)
+		out->verdict = (enum px_verdict)p->verdict;
+	else if (p->ask == PX_ASK_READ && p->seen != p->n)
+		out->verdict = PX_V_TRANSIENT;
+}
+
+static void fake_free(struct px_parse *p)
+{
+	if (p)
+		free(p->line);
+	free(p);
+}
+
+const struct px_backend fake_backend = {.name = "fake",
+                                        .method = "POST",
+                                        .type = "text/plain",
+                                        .read_max = 100,
+                                        .stream_max = 200,
+                                        .id_max = 255,
+                                        .heartbeat_ms = FAKE_HEARTBEAT_MS,
+                                        .write = fake_write,
+                                        .parse_new = fake_new,
+                                        .feed = fake_feed,
+                                        .done = fake_done,
+                                        .parse_free = fake_free};

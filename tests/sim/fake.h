@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * fake.h - a calendar protocol of text lines, to drive the engine without XML.
+ *
+ * A request is "ask mailbox minutes from until" and one line per name or id. An answer's lines:
+ *   I id          subscribed                A      alive           Z      closed
+ *   E id          changed                   G id   gone
+ *   M start end status    a meeting (wall ms); C      the calendar that they make is whole
+ *   V n           the verdict, enum px_verdict; without it HTTP decides: 401 denied, 503 busy, 2xx
+ * ok
+ */
+#ifndef FAKE_H
+#define FAKE_H
+
+#include "core/backend.h"
+
+#define FAKE_HEARTBEAT_MS 45000
+
+extern const struct px_backend fake_backend;
+
+#endif

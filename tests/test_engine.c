@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The engine by hand: one event at a time. Days of it are test_sim's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+
+#include "core/engine.h"
+#include "sim/fake.h"
+
+#define WALL0 1764000000000LL
+
+/* What the engine asked for and hasn't been answered. */
+struct asked {
+	uint64_t id;
+	int gateway;
+	enum px_ask ask;
+	char body[8192];
+};
+struct sent {
+	uint64_t id;
+	enum px_pub_op op;
+	char key[256], etag[128], body[4096];
+	uint32_t expires;
+};
+
+struct rig {
+	struct px_engine *e;
+	struct px_now now;
+	struct asked http[64];
+	struct sent sip[64];
+	unsigned https, sips, dropped;
+	uint32_t board_drops[16];
+};
+
+static struct px_engine_config config(void)
+{
+	static const char *const names[] = {"cas1", "cas2"};
+	static const unsigned eight[] = {8, 8};
+
+	return (struct px_engine_config){.backend = &fake_backend,
+	                                 .map = px_map_default,
+	                                 .gateways = 2,
+	                                 .gateway_name = names,
+	                                 .gateway_concurrency = eight,
+	                                 .subscribe = true,
+	                                 .horizon_s = 172800,
+	                                 .resync_s = 3600,
+	                                 .stale_after_s = 3600,
+	                                 .publish_expires = 3600,
+	                                 .publish_window = 200,
+	                                 .presence_servers = 1,
+	                                 .users_max = 3000,
+	                                 .log_level = PX_LOG_DEBUG,
+	                                 .seed = 1};
+}
+
+static void begin(struct rig *r, struct px_engine_config c)
+{
+	memset(r, 0, sizeof *r);
+	r->now = (struct px_now){{1000}, {WALL0}};
+	r->e = px_engine_new(&c, r->now);
+	assert_non_null(r->e);
+}
+
+static void turn(struct rig *r)
+{
+	size_t n;
+
+	px_engine_tick(r->e, r->now);
+	px_engine_pump(r->e, r->now);
+	struct px_action *a = px_engine_actions(r->e, &n);
+	for (size_t i = 0; i < n; i++) {
+		if (a[i].kind == PX_DO_HTTP_START) {
+			assert_in_range(r->https, 0, 63);
+			struct asked *h = &r->http[r->https++];
+			h->id = a[i].http.id;
+			h->gateway = a[i].http.gateway;
+			h->ask = a[i].http.ask;
+			snprintf(h->body, sizeof h->body, "%s", a[i].http.body.data);
+		} else if (a[i].kind == PX_DO_SIP_START) {
+			assert_in_range(r->sips, 0, 63);
+			struct sent *s = &r->sip[r->sips++];
+			s->id = a[i].sip.id;
+			s->op = a[i].sip.op;
+			s->expires = a[i].sip.expires;
+			snprintf(s->key, sizeof s->key, "%s", a[i].sip.key);
+			snprintf(s->etag, sizeof s->etag, "%s", a[i].sip.etag);
+			snprintf(s->body, sizeof s->body, "%s",
+			         a[i].sip.body.data ? a[i].sip.body.data : "");
+		} else if (a[i].kind == PX_DO_LOG && getenv("TRACE")) {
+			print_message("%lld %s\n", (long long)r->now.mono.ms, a[i].log.text);
+		} else if (a[i].kind == PX_DO_BOARD_DROP) {
+			r->dropped++;
+		}
+	}
+	px_engine_actions_clear(r->e);
+	/* not idle means: has a deadline, and not one that has passed */
+	assert_true(px_engine_due(r->e, r->now).ms >= r->now.mono.ms);
+	assert_true(px_engine_due(r->e, r->now).ms <= r->now.mono.ms + 60000);
+}
+
+static void pass(struct rig *r, int64_t ms)
+{
+	int64_t until = r->now.mono.ms + ms;
+
+	turn(r);
+	while (r->now.mono.ms < until) {
+		int64_t due = px_engine_due(r->e, r->now).ms;
+		if (due <= r->now.mono.ms)
+			due = r->now.mono.ms + 1;
+		int64_t by = (due < until ? due : until) - r->now.mono.ms;
+		r->now.mono.ms += by;
+		r->now.wall.ms += by;
+		turn(r);
+	}
+}
+
+static struct asked *find(struct rig *r, enum px_ask ask)
+{
+	for (unsigned i = 0; i < r->https; i++)
+		if (r->http[i].ask == ask)
+			return &r->http[i];
+	return NULL;
+}
+
+static void done(struct rig *r, struct asked *h, enum px_http_fail fail, int status)
+{
+	const struct px_http_answer a = {.fail = fail, .status = status, .retry_after_ms = -1};
+	uint64_t id = h->id;
+
+	*h = r->http[--r->https];
+	px_engine_http_done(r->e, id, &a, r->now);
+}
+
+static void answer(struct rig *r, enum px_ask ask, const char *text)
+{
+	struct asked *h = find(r, ask);
+
+	assert_non_null(h);
+	px_engine_http_data(r->e, h->id, text, strlen(text), r->now);
+	done(r, h, PX_HTTP_ANSWERED, 200);
+}
+
+static struct sent published(struct rig *r, int status, const char *etag)
+{
+	assert_true(r->sips > 0);
+	struct sent s = r->sip[0];
+	const struct px_sip_answer a = {.status = status,
+	                                .etag = etag,
+	                                .expires = s.expires,
+	                                .min_expires = -1,
+	                                .retry_after = -1};
+
+	memmove(r->sip, r->sip + 1, --r->sips * sizeof *r->sip);
+	px_engine_sip_done(r->e, s.id, &a, r->now);
+	return s;
+}
+
+static void end(struct rig *r)
+{
+	px_engine_free(r->e);
+}
+
+/* A user from nothing to followed, with one busy meeting that began a minute ago and ends in ten.
+ */
+static void follow_one(struct rig *r, const char *key)
+{
+	char meeting[100];
+
+	px_engine_user_put(r->e, key, key, true, r->now);
+	pass(r, 400);
+	snprintf(meeting, sizeof meeting, "M %lld %lld 2\nC\n", WALL0 - 60000, WALL0 + 600000);
+	answer(r, PX_ASK_READ, meeting);
+	turn(r);
+	answer(r, PX_ASK_SUBSCRIBE, "I sub1\n");
+	pass(r, 2100);
+	struct asked *s = find(r, PX_ASK_STREAM);
+	assert_non_null(s);
+	px_engine_http_data(r->e, s->id, "A\n", 2, r->now);
+	pass(r, 400);
+	answer(r, PX_ASK_READ, meeting);
+	turn(r);
+}
+
+static void test_state_first_then_the_subscription(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	turn(&r);
+	pass(&r, 400);
+	assert_non_null(find(&r, PX_ASK_READ));
+	char text[100];
+	snprintf(text, sizeof text, "M %lld %lld 2\nC\n", WALL0 - 60000, WALL0 + 600000);
+	answer(&r, PX_ASK_READ, text);
+	turn(&r);
+	struct sent s = published(&r, 200, "e1");
+	assert_int_equal(s.op, PX_OP_INITIAL);
+	assert_string_equal(s.key, "alice@example.test");
+	assert_non_null(strstr(s.body, "<rpid:busy/>"));
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.presence, PX_PRESENCE_BUSY);
+	assert_int_equal(v.until.ms, WALL0 + 600000);
+	end(&r);
+}
+
+static void test_a_meeting_ends_without_any_request(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	while (r.now.wall.ms < WALL0 + 600000) {
+		px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+		int64_t left = WALL0 + 600000 - r.now.wall.ms;
+		pass(&r, left < 45000 ? left : 45000);
+	}
+	assert_int_equal(r.https, 1); /* the stream */
+	struct sent s = published(&r, 200, "e2");
+	assert_int_equal(s.op, PX_OP_MODIFY);
+	assert_string_equal(s.etag, "e1");
+	assert_null(strstr(s.body, "rpid:busy/"));
+	end(&r);
+}
+
+static void test_a_change_is_read_and_published_within_two_seconds(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	struct asked *s = find(&r, PX_ASK_STREAM);
+	px_engine_http_data(r.e, s->id, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	turn(&r);
+	assert_int_equal(published(&r, 200, "e2").op, PX_OP_MODIFY);
+	end(&r);
+}
+
+/* What changes while the answer is under way isn't surely in it: the user is read once more. */
+static void test_an_event_during_a_reading_is_not_lost(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	struct asked *s = find(&r, PX_ASK_STREAM);
+	uint64_t stream = s->id;
+	px_engine_http_data(r.e, stream, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	assert_non_null(find(&r, PX_ASK_READ));
+	px_engine_http_data(r.e, stream, "E sub1\n", 7, r.now);
+	answer(&r, PX_ASK_READ, "C\n");
+	pass(&r, 500);
+	assert_non_null(find(&r, PX_ASK_READ));
+	end(&r);
+}
+
+static void test_a_broken_answer_changes_nothing(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	struct asked *h = find(&r, PX_ASK_READ);
+	/* its calendar came, but the answer was cut */
+	px_engine_http_data(r.e, h->id, "C\n", 2, r.now);
+	done(&r, h, PX_HTTP_CUT, 200);
+	turn(&r);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.presence, PX_PRESENCE_BUSY);
+	assert_true(v.dirty);
+	assert_int_equal(r.sips, 0);
+	/* and it is asked again */
+	pass(&r, 10000);
+	assert_non_null(find(&r, PX_ASK_READ));
+	end(&r);
+}
+
+static void test_late_and_foreign_answers_fall_to_the_floor(void **state)
+{
+	struct rig r;
+	const struct px_http_answer a = {.status = 200, .retry_after_ms = -1};
+	const struct px_sip_answer s = {
+	    .status = 200, .etag = "x", .expires = -1, .min_expires = -1, .retry_after = -1};
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	for (uint64_t id = 0; id < 2000; id++) {
+		px_engine_http_data(r.e, id << 31, "E sub1\n", 7, r.now);
+		px_engine_http_done(r.e, id << 31, &a, r.now);
+		px_engine_sip_done(r.e, id << 29, &s, r.now);
+	}
+	struct sent first = r.sip[0];
+	published(&r, 200, "e1");
+	px_engine_sip_done(r.e, first.id, &s, r.now); /* twice */
+	struct px_user_view v;
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_string_equal(v.publication->etag, "e1");
+	end(&r);
+}
+
+static void test_a_removed_user_is_withdrawn_then_forgotten(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	assert_int_equal(px_engine_user_remove(r.e, "alice@example.test", r.now), 0);
+	assert_int_equal(px_engine_user_remove(r.e, "bob@example.test", r.now), -ENOENT);
+	turn(&r);
+	assert_non_null(find(&r, PX_ASK_UNSUBSCRIBE));
+	assert_int_equal(r.dropped, 0);
+	struct sent s = published(&r, 200, NULL);
+	assert_int_equal(s.op, PX_OP_REMOVE);
+	assert_string_equal(s.etag, "e1");
+	assert_int_equal(s.expires, 0);
+	turn(&r);
+	assert_int_equal(r.dropped, 1);
+	assert_int_equal(px_engine_user_find(r.e, "alice@example.test"), -ENOENT);
+	assert_int_equal(px_engine_counts(r.e).users, 0);
+	end(&r);
+}
+
+static void test_removed_and_added_again_in_between(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	px_engine_user_remove(r.e, "alice@example.test", r.now);
+	turn(&r);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	published(&r, 200, NULL);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	turn(&r);
+	assert_int_equal(published(&r, 200, "e2").op, PX_OP_INITIAL);
+	assert_int_equal(px_engine_counts(r.e).users, 1);
+	end(&r);
+}
+
+static void test_off_withdraws_and_lasts(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
+	turn(&r);
+	assert_int_equal(published(&r, 200, NULL).op, PX_OP_REMOVE);
+	pass(&r, 7200000);
+	assert_int_equal(r.sips, 0);
+	assert_int_equal(px_engine_counts(r.e).watch[PX_WATCH_OFF], 1);
+	assert_int_equal(
+	    px_engine_pool(r.e)->gateway[0].users + px_engine_pool(r.e)->gateway[1].users, 0);
+	end(&r);
+}
+
+static void test_another_mailbox_is_another_calendar(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	struct asked old = *find(&r, PX_ASK_READ);
+	px_engine_user_put(r.e, "alice@example.test", "alice2@example.test", true, r.now);
+	/* the answer about the old one isn't taken */
+	answer(&r, PX_ASK_READ, "C\n");
+	pass(&r, 500);
+	assert_int_equal(r.sips, 0);
+	assert_non_null(strstr(old.body, "alice@"));
+	assert_non_null(strstr(find(&r, PX_ASK_READ)->body, "alice2@"));
+	answer(&r, PX_ASK_READ, "C\n");
+	turn(&r);
+	assert_int_equal(published(&r, 200, "e2").op, PX_OP_MODIFY);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_string_equal(v.mailbox, "alice2@example.test");
+	end(&r);
+}
+
+static void test_stale_is_withdrawn_and_comes_back(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	/* both gateways refuse for longer than stale_after; the meeting's end is known and
+	 * published meanwhile */
+	int ends = 0, removed = 0;
+	for (int64_t t = 0; t < 3700; t++) {
+		while (r.https)
+			done(&r, &r.http[0], PX_HTTP_CONNECT, 0);
+		while (r.sips) {
+			struct sent s = published(&r, 200, "e");
+			ends += s.op == PX_OP_MODIFY;
+			removed += s.op == PX_OP_REMOVE;
+		}
+		pass(&r, 1000);
+	}
+	assert_int_equal(ends, 1);
+	assert_int_equal(removed, 1);
+	/* a probe is answered, the user is assigned, read and published */
+	for (int i = 0; i < 60 && r.sips == 0; i++) {
+		while (r.https)
+			if (r.http[0].ask == PX_ASK_READ || r.http[0].ask == PX_ASK_PROBE)
+				answer(&r, r.http[0].ask, "C\n");
+			else
+				done(&r, &r.http[0], PX_HTTP_CUT, 0);
+		pass(&r, 1000);
+	}
+	assert_int_equal(published(&r, 200, "e9").op, PX_OP_INITIAL);
+	end(&r);
+}
+
+static void test_one_probe_per_gateway_while_all_are_down(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	follow_one(&r, "alice@example.test");
+	unsigned requests = 0;
+	for (int64_t t = 0; t < 1200; t++) {
+		while (r.https) {
+			requests += t >= 300;
+			done(&r, &r.http[0], PX_HTTP_CONNECT, 0);
+		}
+		pass(&r, 1000);
+	}
+	/* 900 s, two gateways, one probe each per 30 s */
+	assert_in_range(requests, 40, 62);
+	end(&r);
+}
+
+static void test_a_full_house_is_said(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.users_max = 3;
+	begin(&r, c);
+	for (int i = 0; i < 3; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@x", i);
+		assert_int_equal(px_engine_user_put(r.e, key, key, false, r.now), i);
+	}
+	assert_int_equal(px_engine_user_put(r.e, "u3@x", "u3@x", true, r.now), -ENOSPC);
+	assert_int_equal(px_engine_user_remove(r.e, "u1@x", r.now), 0);
+	assert_int_equal(px_engine_user_put(r.e, "u3@x", "u3@x", true, r.now), 1);
+	end(&r);
+}
+
+/* The table of keys against a plain list. */
+static void test_users_come_and_go(void **state)
+{
+	enum { N = 2000 };
+	static bool there[N];
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	srand(3);
+	memset(there, 0, sizeof there);
+	for (int i = 0; i < 60000; i++) {
+		int u = rand() % N;
+		char key[32];
+		snprintf(key, sizeof key, "user%d@example.test", u);
+		assert_int_equal(px_engine_user_find(r.e, key) >= 0, there[u]);
+		if (rand() % 2) {
+			assert_true(px_engine_user_put(r.e, key, key, false, r.now) >= 0);
+			there[u] = true;
+		} else {
+			assert_int_equal(px_engine_user_remove(r.e, key, r.now),
+			                 there[u] ? 0 : -ENOENT);
+			there[u] = false;
+		}
+		if (i % 100 == 0)
+			turn(&r);
+	}
+	end(&r);
+}
+
+static void test_what_an_earlier_process_knew_is_taken_over(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	const struct px_wall later = {WALL0 + 1800000};
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", false, r.now);
+	assert_int_equal(px_engine_user_restore(r.e, "alice@example.test", 1, "old-sub", "old-etag",
+	                                        false, later, r.now),
+	                 0);
+	assert_int_equal(
+	    px_engine_user_restore(r.e, "bob@example.test", 0, NULL, "bobs", false, later, r.now),
+	    0);
+	assert_int_equal(
+	    px_engine_user_restore(r.e, "eve@example.test", 0, NULL, "x", false, later, r.now),
+	    -ENOENT);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.gateway, 1);
+	turn(&r);
+	/* bob is off: what stands of him is withdrawn */
+	struct sent s = published(&r, 200, NULL);
+	assert_string_equal(s.key, "bob@example.test");
+	assert_int_equal(s.op, PX_OP_REMOVE);
+	pass(&r, 2500);
+	assert_null(find(&r, PX_ASK_SUBSCRIBE));
+	assert_non_null(strstr(find(&r, PX_ASK_STREAM)->body, "old-sub"));
+	answer(&r, PX_ASK_READ, "C\n");
+	turn(&r);
+	s = published(&r, 200, "new");
+	assert_int_equal(s.op, PX_OP_MODIFY);
+	assert_string_equal(s.etag, "old-etag");
+	end(&r);
+}
+
+static void test_a_lost_memory_is_checked_for_everybody(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	for (int i = 0; i < 20; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+	}
+	pass(&r, 400);
+	while (find(&r, PX_ASK_READ))
+		answer(&r, PX_ASK_READ, "C\nC\nC\nC\nC\nC\nC\nC\nC\nC\n");
+	for (int i = 0; i < 20; i++) {
+		turn(&r);
+		assert_int_equal(published(&r, 200, "e").op, PX_OP_INITIAL);
+	}
+	turn(&r);
+	assert_int_equal(r.sips, 0);
+	px_engine_user_refresh(r.e, "u7@example.test", r.now);
+	turn(&r);
+	assert_int_equal(published(&r, 412, NULL).op, PX_OP_REFRESH);
+	/* all others are looked at, and whoever is unknown is published anew; no third round */
+	int initial = 0, refresh = 0;
+	for (int i = 0; i < 200; i++) {
+		turn(&r);
+		while (r.sips) {
+			bool first = r.sip[0].op == PX_OP_INITIAL;
+			initial += first;
+			refresh += !first;
+			published(&r, first ? 200 : 412, first ? "n" : NULL);
+			turn(&r);
+		}
+	}
+	assert_int_equal(initial, 20);
+	assert_int_equal(refresh, 19);
+	end(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_state_first_then_the_subscription),
+	    cmocka_unit_test(test_a_meeting_ends_without_any_request),
+	    cmocka_unit_test(test_a_change_is_read_and_published_within_two_seconds),
+	    cmocka_unit_test(test_an_event_during_a_reading_is_not_lost),
+	    cmocka_unit_test(test_a_broken_answer_changes_nothing),
+	    cmocka_unit_test(test_late_and_foreign_answers_fall_to_the_floor),
+	    cmocka_unit_test(test_a_removed_user_is_withdrawn_then_forgotten),
+	    cmocka_unit_test(test_removed_and_added_again_in_between),
+	    cmocka_unit_test(test_off_withdraws_and_lasts),
+	    cmocka_unit_test(test_another_mailbox_is_another_calendar),
+	    cmocka_unit_test(test_stale_is_withdrawn_and_comes_back),
+	    cmocka_unit_test(test_one_probe_per_gateway_while_all_are_down),
+	    cmocka_unit_test(test_a_full_house_is_said),
+	    cmocka_unit_test(test_users_come_and_go),
+	    cmocka_unit_test(test_what_an_earlier_process_knew_is_taken_over),
+	    cmocka_unit_test(test_a_lost_memory_is_checked_for_everybody),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
