@@ -28,7 +28,8 @@ static void test_answers(void **state)
 	    {PX_V_TRANSIENT, 1, 0, PX_R_ALONE | PX_R_END, PX_READ_ASKING},
 	    {PX_V_USER, 1, 0, PX_R_ALONE | PX_R_END, PX_READ_ASKING},
 	    {PX_V_LOST, 1, 0, PX_R_ALONE | PX_R_END, PX_READ_ASKING},
-	    /* the first time it may have been a bad moment, then it is halved; a user's trouble at once */
+	    /* the first time it may have been a bad moment, then it is halved; a user's trouble at
+	       once */
 	    {PX_V_TRANSIENT, 100, 0, 0, PX_READ_RESTING},
 	    {PX_V_TRANSIENT, 100, 1, PX_R_SPLIT, PX_READ_RESTING},
 	    {PX_V_USER, 100, 0, PX_R_SPLIT, PX_READ_RESTING},
@@ -39,14 +40,16 @@ static void test_answers(void **state)
 		struct px_read r;
 		px_read_init(&r, 4);
 		r.failures = (uint8_t)table[i].failures;
-		assert_int_equal(px_read_answered(&r, table[i].verdict, table[i].users, at(1000)), table[i].todo);
+		assert_int_equal(px_read_answered(&r, table[i].verdict, table[i].users, at(1000)),
+		                 table[i].todo);
 		assert_int_equal(r.state, table[i].to);
 		/* whatever rests has a deadline */
 		assert_int_equal(r.state == PX_READ_RESTING, r.due.ms > 1000);
 	}
 }
 
-/* One bad mailbox among a hundred is alone after seven halvings, and the other 99 have been read. */
+/* One bad mailbox among a hundred is alone after seven halvings, and the other 99 have been read.
+ */
 static void test_halving_finds_the_one(void **state)
 {
 	(void)state;
@@ -62,7 +65,9 @@ static void test_halving_finds_the_one(void **state)
 		for (unsigned b = 0; b < batches; b++) {
 			for (bool ended = false; !ended;) {
 				bool has = bad >= batch[b].from && bad < batch[b].from + batch[b].n;
-				unsigned todo = px_read_answered(&batch[b].r, has ? PX_V_TRANSIENT : PX_V_OK, batch[b].n, at(1000));
+				unsigned todo =
+				    px_read_answered(&batch[b].r, has ? PX_V_TRANSIENT : PX_V_OK,
+				                     batch[b].n, at(1000));
 				asked++;
 				if (todo & PX_R_COMMIT)
 					good += batch[b].n;
@@ -74,12 +79,15 @@ static void test_halving_finds_the_one(void **state)
 					batch[batches].from = batch[b].from + half;
 					batch[batches].n = batch[b].n - half;
 					batch[b].n = half;
-					px_read_tick(&batch[batches].r, at(batch[batches].r.due.ms));
+					px_read_tick(&batch[batches].r,
+					             at(batch[batches].r.due.ms));
 					batches++;
 				}
 				ended = todo & PX_R_END;
 				if (!ended)
-					assert_int_equal(px_read_tick(&batch[b].r, at(batch[b].r.due.ms)), PX_R_ASK);
+					assert_int_equal(
+					    px_read_tick(&batch[b].r, at(batch[b].r.due.ms)),
+					    PX_R_ASK);
 			}
 		}
 		assert_int_equal(found, bad);

@@ -9,7 +9,8 @@
 
 #include "sim/sim.h"
 
-static const struct sim_config calm = {.users = 500, .gateways = 4, .days = 1, .seed = 7, .changes_per_user_day = 4};
+static const struct sim_config calm = {
+    .users = 500, .gateways = 4, .days = 1, .seed = 7, .changes_per_user_day = 4};
 
 static struct sim_report run(struct sim_config c)
 {
@@ -37,7 +38,8 @@ static void test_a_quiet_day(void **state)
 	(void)state;
 	struct sim_report r = run(calm);
 
-	/* everybody subscribed once and never again; readings are the reopened streams' and the changes' */
+	/* everybody subscribed once and never again; readings are the reopened streams' and the
+	 * changes' */
 	assert_int_equal(r.subscribes, calm.users);
 	assert_true(r.wrong_ms_max <= 1000);
 }
@@ -55,7 +57,8 @@ static void test_without_subscriptions(void **state)
 	assert_int_equal(r.subscribes, 0);
 	assert_int_equal(r.not_followed, 0);
 	assert_int_equal(r.not_right, 0);
-	/* swept each resync of an hour or a little sooner: 5 batches of 100, 24 to 48 times a day */
+	/* swept each resync of an hour or a little sooner: 5 batches of 100, 24 to 48 times a day
+	 */
 	assert_true(r.reads > 5 * 24 && r.reads < 5 * 24 * 20);
 }
 

@@ -70,12 +70,16 @@ static void test_closed_full_and_small(void **state)
 	(void)state;
 	struct px_stream s = running(1000);
 
-	assert_int_equal(px_stream_step(&s, PX_S_CLOSED, PX_STREAM_SMALL, HEARTBEAT, at(1800000)), PX_S_UNFOLLOW | PX_S_OPEN);
+	assert_int_equal(px_stream_step(&s, PX_S_CLOSED, PX_STREAM_SMALL, HEARTBEAT, at(1800000)),
+	                 PX_S_UNFOLLOW | PX_S_OPEN);
 	s = running(1000);
-	assert_int_equal(px_stream_step(&s, PX_S_CLOSED, PX_STREAM_SMALL - 1, HEARTBEAT, at(1800000)), PX_S_UNFOLLOW | PX_S_REGATHER);
+	assert_int_equal(
+	    px_stream_step(&s, PX_S_CLOSED, PX_STREAM_SMALL - 1, HEARTBEAT, at(1800000)),
+	    PX_S_UNFOLLOW | PX_S_REGATHER);
 }
 
-/* A server that opens and closes, opens and closes, doesn't make us circle: the third time its members are lost. */
+/* A server that opens and closes, opens and closes, doesn't make us circle: the third time its
+ * members are lost. */
 static void test_brief_streams_end(void **state)
 {
 	(void)state;

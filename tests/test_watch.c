@@ -72,11 +72,15 @@ static void test_each_arrow(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		const struct row *r = &table[i];
-		struct px_watch w = {.state = (uint8_t)r->from, .failures = (uint8_t)r->failures, .swept = r->swept, .seed = 5};
+		struct px_watch w = {.state = (uint8_t)r->from,
+		                     .failures = (uint8_t)r->failures,
+		                     .swept = r->swept,
+		                     .seed = 5};
 		unsigned todo = px_watch_step(&w, r->ev, at(1000));
 
 		if (todo != r->todo || w.state != r->to)
-			fail_msg("row %zu: %s + %s -> %s, todo %x", i, px_watch_state_name(r->from), px_watch_event_name(r->ev),
+			fail_msg("row %zu: %s + %s -> %s, todo %x", i, px_watch_state_name(r->from),
+			         px_watch_event_name(r->ev),
 			         px_watch_state_name((enum px_watch_state)w.state), todo);
 	}
 }
@@ -158,7 +162,8 @@ static void test_backoff_is_bounded_and_spread(void **state)
 		int64_t least = INT64_MAX, most = 0;
 
 		for (uint32_t s = 0; s < 1000; s++) {
-			int64_t b = px_backoff(PX_WATCH_RETRY_MIN, PX_WATCH_RETRY_MAX, f, s * 2654435761u);
+			int64_t b =
+			    px_backoff(PX_WATCH_RETRY_MIN, PX_WATCH_RETRY_MAX, f, s * 2654435761u);
 			least = b < least ? b : least;
 			most = b > most ? b : most;
 		}
