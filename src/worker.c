@@ -1,0 +1,796 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * worker.c - pua_exchange_worker: settings in, the loop around the engine, everything told on the
+ * board. The one file that knows everybody.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sofia-sip/su_log.h>
+
+#include "backend/ews.h"
+#include "core/buf.h"
+#include "core/engine.h"
+#include "io/board.h"
+#include "io/file.h"
+#include "io/http.h"
+#include "io/log.h"
+#include "io/loop.h"
+#include "io/sip.h"
+#include "px_settings.h"
+#include "px_version.h"
+
+#define SETTINGS_FILE_MAX (64 << 20)
+#define USERS_FILE_MAX (256 << 20)
+#define BEAT_MS 1000
+#define STATS_MS 60000
+#define LEAVE_MS 10000     /* on_exit=withdraw takes so long at most */
+#define PUBLISH_WINDOW 256 /* more in flight doesn't make a presence server faster */
+#define WALL_JUMP_MS 500
+
+_Static_assert(PUBLISH_WINDOW <= PX_SIP_WINDOW_MAX, "they must fit into the connection's queue");
+
+/* Where a user came from, and whether its file still has it. */
+struct source {
+	uint8_t origin; /* enum px_board_origin */
+	uint8_t pass;   /* of the last reading of the file that had it */
+};
+
+struct worker {
+	struct px_settings *settings; /* freed when all is set up */
+	char *users_file, *mailbox_domain;
+	bool withdraw_on_exit;
+
+	struct px_loop *loop;
+	struct px_http *http;
+	struct px_sip *sip;
+	struct px_engine *engine;
+	struct px_board *board;
+	int signals;
+
+	struct source *source; /* by user id */
+	uint32_t sources;
+	uint8_t pass;
+	unsigned loaded;  /* users, in this reading */
+	unsigned refused; /* users for whom there was no room */
+	unsigned wrong;   /* lines of users_file at the start */
+	enum px_board_origin origin;
+
+	bool leaving;
+	struct px_mono leave_at, beat_at, stats_at;
+	int64_t wall_offset;
+	uint32_t started_at;
+	int status;
+};
+
+/* The longest answer that can be right, in bytes; 0: no end. */
+static int64_t ceiling(enum px_ask ask)
+{
+	switch (ask) {
+	case PX_ASK_STREAM:
+		return 0;
+	case PX_ASK_READ:
+		return 32 << 20; /* 100 calendars of PX_INTERVALS_MAX events */
+	case PX_ASK_PROBE:
+		return 1 << 20;
+	default:
+		return 1 << 16;
+	}
+}
+
+/* ---- users ---- */
+
+static struct source *source_of(struct worker *w, uint32_t id)
+{
+	if (id >= w->sources) {
+		uint32_t n = id + id / 4 + 1024;
+		struct source *more = realloc(w->source, n * sizeof *more);
+
+		if (!more)
+			return NULL;
+		memset(more + w->sources, 0, (n - w->sources) * sizeof *more);
+		w->source = more;
+		w->sources = n;
+	}
+	return &w->source[id];
+}
+
+static int add_user(void *arg, const struct px_user_config *u)
+{
+	struct worker *w = arg;
+	const struct px_now now = px_loop_now(w->loop);
+	int64_t id = px_engine_user_find(w->engine, u->key);
+	struct source *s;
+
+	/* what stands in the settings goes before what stands in the file */
+	if (id >= 0 && w->origin == PX_FROM_FILE && (uint32_t)id < w->sources &&
+	    w->source[id].origin == PX_FROM_CFG) {
+		px_log(PX_LOG_WARN,
+		       "users_file: user=%s is a setting already; the file's line is left out",
+		       u->key);
+		return 0;
+	}
+	id = px_engine_user_put(w->engine, u->key, u->mailbox, u->on, now);
+	if (id == -ENOSPC) {
+		w->refused++;
+		px_log(PX_LOG_ERROR, "user=%s is refused: there are max_users already", u->key);
+		return 0;
+	}
+	if (id < 0 || !(s = source_of(w, (uint32_t)id)))
+		return -ENOMEM;
+	*s = (struct source){.origin = (uint8_t)w->origin, .pass = w->pass};
+	w->loaded++;
+	return 0;
+}
+
+static void say_user_line(void *arg, const char *complaint)
+{
+	(void)arg;
+	px_log(PX_LOG_ERROR, "users_file: %s", complaint);
+}
+
+/* Reads users_file into the engine. How many lines were wrong, or a negative errno; both have been
+ * logged. */
+static int read_users_file(struct worker *w)
+{
+	struct px_buf text;
+	char why[PX_WHY_MAX];
+	int wrong;
+
+	wrong = px_file_read(w->users_file, USERS_FILE_MAX, false, &text, why);
+	if (wrong < 0) {
+		px_log(PX_LOG_ERROR, "users_file %s: %s", w->users_file, why);
+		return wrong;
+	}
+	w->origin = PX_FROM_FILE;
+	w->loaded = 0;
+	wrong = px_users_read(text.data ? text.data : "", text.len, w->mailbox_domain, add_user,
+	                      say_user_line, w);
+	px_buf_free(&text);
+	if (wrong < 0)
+		px_log(PX_LOG_ERROR, "users_file %s: %s", w->users_file, strerror(-wrong));
+	return wrong;
+}
+
+/* Everybody the last pass didn't find goes. */
+static unsigned remove_absent(struct worker *w)
+{
+	const struct px_now now = px_loop_now(w->loop);
+	struct px_user_view v;
+	unsigned removed = 0;
+
+	for (uint32_t id = 0; id < px_engine_users_end(w->engine); id++) {
+		if (id >= w->sources || w->source[id].origin != PX_FROM_FILE ||
+		    w->source[id].pass == w->pass || !px_engine_user(w->engine, id, &v))
+			continue;
+		char key[PX_AOR_MAX + 1];
+
+		snprintf(key, sizeof key, "%s", v.key);
+		px_engine_user_remove(w->engine, key, now);
+		removed++;
+	}
+	return removed;
+}
+
+static void reload(struct worker *w)
+{
+	int wrong;
+
+	if (!w->users_file) {
+		px_log(PX_LOG_NOTICE,
+		       "reload: there is no users_file, and nothing else changes while running");
+		return;
+	}
+	w->pass++;
+	wrong = read_users_file(w);
+	px_loop_mark(w->loop);
+	if (wrong < 0)
+		px_log(PX_LOG_ERROR,
+		       "reload: users_file can't be used; all users stay as they are");
+	else if (wrong > 0)
+		/* a line that is wrong may be anybody's: whoever isn't found stays */
+		px_log(PX_LOG_WARN,
+		       "reload users=%u wrong_lines=%d: nobody is removed until they are right",
+		       w->loaded, wrong);
+	else
+		px_log(PX_LOG_NOTICE, "reload users=%u removed=%u", w->loaded, remove_absent(w));
+}
+
+static int load_users(struct worker *w)
+{
+	int err = 0;
+
+	w->origin = PX_FROM_CFG;
+	w->pass = 1;
+	for (size_t i = 0; i < w->settings->users && err == 0; i++)
+		err = add_user(w, &w->settings->user[i]);
+	if (err < 0 || !w->users_file)
+		return err;
+	err = read_users_file(w);
+	if (err < 0)
+		return err;
+	w->wrong = (unsigned)err;
+	return 0;
+}
+
+/* ---- what a former worker knew ---- */
+
+static int gateway_by_hash(const struct worker *w, uint32_t hash)
+{
+	const struct px_pool *pool = px_engine_pool(w->engine);
+
+	for (unsigned i = 0; hash != 0 && i < pool->n; i++)
+		if (px_board_name_hash(pool->gateway[i].name) == hash)
+			return (int)i;
+	return PX_NO_GATEWAY;
+}
+
+static void restore_user(void *arg, const struct px_board_user *u)
+{
+	struct worker *w = arg;
+	const struct px_now now = px_loop_now(w->loop);
+	const bool known = px_engine_user_find(w->engine, u->key) >= 0;
+	const struct px_wall lapses = {(int64_t)u->state.lapses * 1000};
+	struct source *s;
+	int64_t id;
+
+	if (!known) {
+		/* not a user any more: what still stands for it is withdrawn, then it is forgotten
+		 */
+		id = u->etag[0]
+		         ? px_engine_user_put(w->engine, u->key,
+		                              u->mailbox[0] ? u->mailbox : u->key, false, now)
+		         : -ENOENT;
+		if (id < 0 || !(s = source_of(w, (uint32_t)id))) {
+			px_board_forget(w->board, u->key);
+			return;
+		}
+		*s = (struct source){.origin = PX_FROM_FILE};
+	}
+	px_engine_user_restore(w->engine, u->key, gateway_by_hash(w, u->state.gateway),
+	                       u->subscription[0] ? u->subscription : NULL,
+	                       u->etag[0] ? u->etag : NULL, u->state.unsure, lapses, now);
+	if (!known)
+		px_engine_user_remove(w->engine, u->key, now);
+	else
+		w->loaded++;
+}
+
+/* ---- turns ---- */
+
+static void put_user(struct worker *w, uint32_t id, struct px_now now)
+{
+	const struct px_pool *pool = px_engine_pool(w->engine);
+	struct px_user_view v;
+
+	if (px_engine_user(w->engine, id, &v))
+		px_board_put(w->board, &v, id < w->sources ? w->source[id].origin : PX_FROM_FILE,
+		             v.gateway == PX_NO_GATEWAY ? NULL : pool->gateway[v.gateway].name,
+		             now);
+}
+
+static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
+{
+	switch (a->kind) {
+	case PX_DO_HTTP_START:
+		px_http_start(w->http, a->http.id, a->http.gateway, &a->http.body, a->http.anchor,
+		              a->http.timeout_ms, ceiling(a->http.ask));
+		break;
+	case PX_DO_HTTP_CANCEL:
+		px_http_cancel(w->http, a->http_cancel);
+		break;
+	case PX_DO_SIP_START:
+		px_sip_publish(w->sip, a);
+		break;
+	case PX_DO_BOARD_PUT:
+		put_user(w, a->user, now);
+		break;
+	case PX_DO_BOARD_DROP:
+		px_board_drop(w->board, a->user);
+		break;
+	case PX_DO_LOG:
+		px_log_line(a->log.level, a->log.text);
+		break;
+	}
+}
+
+static void carry_all_out(struct worker *w, struct px_now now)
+{
+	size_t n;
+	struct px_action *a = px_engine_actions(w->engine, &n);
+
+	/* the board first: whoever finds it after us must know what may have been sent */
+	for (size_t i = 0; i < n; i++)
+		if (a[i].kind == PX_DO_BOARD_PUT || a[i].kind == PX_DO_BOARD_DROP)
+			carry_out(w, &a[i], now);
+	for (size_t i = 0; i < n; i++)
+		if (a[i].kind != PX_DO_BOARD_PUT && a[i].kind != PX_DO_BOARD_DROP)
+			carry_out(w, &a[i], now);
+	px_engine_actions_clear(w->engine);
+}
+
+static void beat(struct worker *w, struct px_now now)
+{
+	const struct px_pool *pool = px_engine_pool(w->engine);
+	const struct px_board_counts also = {
+	    .log_lost = px_log_lost(), .refused = w->refused, .started_at = w->started_at};
+
+	for (unsigned i = 0; i < pool->n; i++)
+		px_board_gateway(w->board, i, &pool->gateway[i]);
+	px_board_counts(w->board, w->engine, also);
+	px_board_beat(w->board, now);
+	w->beat_at = px_after(now, BEAT_MS);
+}
+
+static void say_stats(struct worker *w, struct px_now now)
+{
+	const struct px_engine_counts c = px_engine_counts(w->engine);
+	const struct px_esc *esc = px_engine_esc(w->engine);
+
+	px_log(PX_LOG_DEBUG,
+	       "stats users=%u on=%u followed=%u published=%u confirmed=%u streams=%u reads=%llu "
+	       "events=%llu publishes=%llu subscribes=%llu sip=%s window=%u",
+	       c.users, c.on, c.watch[PX_WATCH_FOLLOWED], c.published, c.confirmed, c.streams,
+	       (unsigned long long)c.reads, (unsigned long long)c.events,
+	       (unsigned long long)c.publishes, (unsigned long long)c.subscribes,
+	       esc->down ? "down" : "up", esc->window);
+	w->stats_at = px_after(now, STATS_MS);
+}
+
+static void turn(void *arg, struct px_now now)
+{
+	struct worker *w = arg;
+	const int64_t offset = now.wall.ms - now.mono.ms;
+	const bool jumped =
+	    offset > w->wall_offset + WALL_JUMP_MS || offset < w->wall_offset - WALL_JUMP_MS;
+
+	if (jumped || px_due(px_engine_due(w->engine, now), now)) {
+		w->wall_offset = offset;
+		px_engine_tick(w->engine, now);
+	}
+	px_engine_pump(w->engine, now);
+	carry_all_out(w, now);
+	if (px_due(w->beat_at, now))
+		beat(w, now);
+	if (px_due(w->stats_at, now))
+		say_stats(w, now);
+	if (w->leaving) {
+		unsigned left = px_engine_counts(w->engine).users;
+
+		if (left > 0 && px_due(w->leave_at, now))
+			px_log(PX_LOG_WARN, "end: %u users could not be withdrawn in time", left);
+		if (left == 0 || px_due(w->leave_at, now))
+			px_loop_stop(w->loop);
+	}
+	px_loop_wake(w->loop, px_earlier(px_engine_due(w->engine, now),
+	                                 px_earlier(w->beat_at, w->leaving ? w->leave_at
+	                                                                   : (struct px_mono){0})));
+}
+
+/* ---- what libraries tell ---- */
+
+static void http_data(void *arg, uint64_t id, const char *bytes, size_t n)
+{
+	struct worker *w = arg;
+
+	px_loop_mark(w->loop);
+	px_engine_http_data(w->engine, id, bytes, n, px_loop_now(w->loop));
+}
+
+static void http_done(void *arg, uint64_t id, const struct px_http_answer *a)
+{
+	struct worker *w = arg;
+
+	px_loop_mark(w->loop);
+	px_engine_http_done(w->engine, id, a, px_loop_now(w->loop));
+}
+
+static void sip_done(void *arg, uint64_t id, const struct px_sip_answer *a)
+{
+	struct worker *w = arg;
+
+	px_loop_mark(w->loop);
+	px_engine_sip_done(w->engine, id, a, px_loop_now(w->loop));
+}
+
+static void sip_lost(void *arg)
+{
+	struct worker *w = arg;
+
+	px_loop_mark(w->loop);
+	px_engine_sip_lost(w->engine, px_loop_now(w->loop));
+}
+
+static void leave(struct worker *w)
+{
+	const struct px_now now = px_loop_now(w->loop);
+	struct px_user_view v;
+
+	if (!w->withdraw_on_exit || w->leaving) {
+		px_loop_stop(w->loop);
+		return;
+	}
+	w->leaving = true;
+	w->leave_at = px_after(now, LEAVE_MS);
+	for (uint32_t id = 0; id < px_engine_users_end(w->engine); id++) {
+		char key[PX_AOR_MAX + 1];
+
+		if (!px_engine_user(w->engine, id, &v))
+			continue;
+		snprintf(key, sizeof key, "%s", v.key);
+		px_engine_user_remove(w->engine, key, now);
+	}
+	px_loop_mark(w->loop);
+}
+
+static void on_signal(void *arg)
+{
+	struct worker *w = arg;
+	struct signalfd_siginfo s;
+
+	while (read(w->signals, &s, sizeof s) == sizeof s) {
+		if (s.ssi_signo == SIGHUP) {
+			reload(w);
+			continue;
+		}
+		px_log(PX_LOG_NOTICE, "%s: ending", s.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+		leave(w);
+	}
+}
+
+static void sofia_says(void *arg, char const *fmt, va_list ap)
+{
+	char text[1024];
+
+	(void)arg;
+	vsnprintf(text, sizeof text, fmt, ap);
+	text[strcspn(text, "\n")] = '\0';
+	px_log(PX_LOG_DEBUG, "sofia: %s", text);
+}
+
+/* ---- setting up ---- */
+
+/* What this build can't do is refused, not ignored. */
+static int refuse_impossible(const struct px_settings *s)
+{
+	static const char *const never = "can't be done by this version";
+	const struct {
+		bool asked;
+		const char *what, *instead;
+	} table[] = {
+	    {s->auth == PX_AUTH_NEGOTIATE, "auth=negotiate", "give basic or ntlm"},
+	    {s->subscription == PX_SUBSCRIPTION_PUSH, "subscription=push",
+	     "give streaming or none"},
+	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
+	     "give streaming or none"},
+	    {s->oof_replies, "oof_replies=yes", "leave it out"},
+	    {s->publish_when != PX_PUBLISH_ALWAYS, "publish_when=unavailable", "give always"},
+	    {s->remind_before != 0, "remind_before", "leave it out"},
+	    {s->sip_user != NULL, "sip_user: digest authentication",
+	     "let the presence server trust this address"},
+	    {s->state_file != NULL, "state_file", "leave it out"},
+	    {s->standby, "standby=yes", "leave it out"},
+	    {s->listen_http != NULL, "listen_http", "leave it out"},
+	    {s->listen_udp != NULL, "listen_udp", "leave it out"},
+	};
+	int refused = 0;
+
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (table[i].asked) {
+			px_log(PX_LOG_ERROR, "%s %s; %s", table[i].what, never, table[i].instead);
+			refused = -ENOTSUP;
+		}
+	for (size_t i = 0; i < s->gateways; i++)
+		if (s->gateway[i].type != PX_GATEWAY_EWS) {
+			px_log(PX_LOG_ERROR,
+			       "gateway %s: type=webdav %s; give an Exchange with EWS",
+			       s->gateway[i].name, never);
+			refused = -ENOTSUP;
+		}
+	return refused;
+}
+
+static void say_setting(void *arg, const char *complaint)
+{
+	(void)arg;
+	px_log(PX_LOG_ERROR, "%s", complaint);
+}
+
+static int read_settings(struct worker *w, const char *path, bool standalone)
+{
+	const struct px_settings_reader reader = {
+	    .standalone = standalone, .read = px_file_read, .said = say_setting};
+	struct px_buf text;
+	char why[PX_WHY_MAX];
+	int err = px_file_read(path, SETTINGS_FILE_MAX, false, &text, why);
+
+	if (err < 0) {
+		px_log(PX_LOG_ERROR, "%s: %s", path, why);
+		return err;
+	}
+	err = px_settings_read(&w->settings, text.data ? text.data : "", text.len, &reader);
+	if (text.data)
+		explicit_bzero(text.data, text.cap);
+	px_buf_free(&text);
+	return err < 0 ? err : refuse_impossible(w->settings);
+}
+
+static int open_http(struct worker *w)
+{
+	const struct px_settings *s = w->settings;
+	struct px_http_gateway *g = calloc(s->gateways, sizeof *g);
+	const struct px_http_config c = {.gateway = g,
+	                                 .gateways = (unsigned)s->gateways,
+	                                 .account = s->account,
+	                                 .password = s->password,
+	                                 .auth =
+	                                     s->auth == PX_AUTH_NTLM ? PX_HTTP_NTLM : PX_HTTP_BASIC,
+	                                 .type = px_ews.type,
+	                                 .data = http_data,
+	                                 .done = http_done,
+	                                 .arg = w};
+	char why[PX_HTTP_WHY];
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->gateways; i++)
+		g[i] = (struct px_http_gateway){.url = s->gateway[i].url,
+		                                .ca_file = s->gateway[i].ca_file,
+		                                .tls_min = 10 + (int)s->gateway[i].tls_min};
+	err = px_http_new(&w->http, w->loop, &c, why);
+	if (err < 0)
+		px_log(PX_LOG_ERROR, "%s", why);
+	free(g);
+	return err;
+}
+
+static int open_sip(struct worker *w)
+{
+	const struct px_settings *s = w->settings;
+	const char **server = calloc(s->presence_servers, sizeof *server);
+	const struct px_sip_config c = {.server = server,
+	                                .servers = (unsigned)s->presence_servers,
+	                                .bind = s->sip_bind,
+	                                .done = sip_done,
+	                                .lost = sip_lost,
+	                                .arg = w};
+	char why[PX_SIP_WHY];
+	int err;
+
+	if (!server)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->presence_servers; i++)
+		server[i] = s->presence_server[i].uri;
+	err = px_sip_new(&w->sip, w->loop, &c, why);
+	if (err < 0)
+		px_log(PX_LOG_ERROR, "%s", why);
+	free(server);
+	return err;
+}
+
+static int make_engine(struct worker *w, struct px_now now)
+{
+	const struct px_settings *s = w->settings;
+	const char **name = calloc(s->gateways, sizeof *name);
+	unsigned *concurrency = calloc(s->gateways, sizeof *concurrency);
+	struct px_engine_config c = {.backend = &px_ews,
+	                             .map = *s->map,
+	                             .gateways = (unsigned)s->gateways,
+	                             .gateway_name = name,
+	                             .gateway_concurrency = concurrency,
+	                             .subscribe = s->subscription != PX_SUBSCRIPTION_NONE,
+	                             .horizon_s = s->horizon,
+	                             .resync_s = s->resync,
+	                             .stale_after_s = s->stale_after,
+	                             .stale_available = s->on_stale == PX_STALE_AVAILABLE,
+	                             .publish_expires = (uint32_t)s->publish_expires,
+	                             .publish_rate = (unsigned)s->publish_rate,
+	                             .publish_window = PUBLISH_WINDOW,
+	                             .presence_servers = (unsigned)s->presence_servers,
+	                             .users_max = (uint32_t)s->max_users,
+	                             .log_level = (int)s->log_level};
+
+	if (name && concurrency && getrandom(&c.seed, sizeof c.seed, 0) == sizeof c.seed) {
+		for (size_t i = 0; i < s->gateways; i++) {
+			name[i] = s->gateway[i].name;
+			concurrency[i] = s->gateway[i].concurrency;
+		}
+		w->engine = px_engine_new(&c, now);
+	}
+	free(name);
+	free(concurrency);
+	return w->engine ? 0 : -ENOMEM;
+}
+
+static int open_signals(struct worker *w)
+{
+	sigset_t set;
+	int err;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	/* before any library starts a thread */
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	w->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (w->signals < 0)
+		return -errno;
+	err = px_loop_watch(w->loop, w->signals, on_signal, w);
+	return err;
+}
+
+/* Secrets in memory stay there: no core, no other process of this user may look. */
+static void close_up(void)
+{
+	struct rlimit l;
+
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	l = (struct rlimit){0, 0};
+	setrlimit(RLIMIT_CORE, &l);
+#ifndef PX_SANITIZED /* its leak check has to look */
+	prctl(PR_SET_DUMPABLE, 0);
+#endif
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int keep(char **to, const char *from)
+{
+	*to = from ? strdup(from) : NULL;
+	return from && !*to ? -ENOMEM : 0;
+}
+
+static int set_up(struct worker *w, const char *path, int board_fd)
+{
+	char why[256];
+	int err = read_settings(w, path, board_fd < 0);
+
+	if (err < 0)
+		return err;
+	px_log_open(STDERR_FILENO, w->settings->log_level);
+	w->withdraw_on_exit = w->settings->on_exit == PX_EXIT_WITHDRAW;
+	if ((err = keep(&w->users_file, w->settings->users_file)) < 0 ||
+	    (err = keep(&w->mailbox_domain, w->settings->mailbox_domain)) < 0 ||
+	    (err = px_loop_new(&w->loop, turn, w)) < 0 || (err = open_signals(w)) < 0)
+		return err;
+	su_log_redirect(NULL, sofia_says, NULL);
+
+	struct px_now now = px_loop_now(w->loop);
+
+	w->wall_offset = now.wall.ms - now.mono.ms;
+	w->started_at = (uint32_t)(now.wall.ms / 1000);
+	if ((err = open_http(w)) < 0 || (err = open_sip(w)) < 0 || (err = make_engine(w, now)) < 0)
+		return err;
+	err = px_board_new(&w->board, board_fd, (uint32_t)w->settings->max_users,
+	                   (unsigned)w->settings->gateways, now, why);
+	if (err < 0)
+		px_log(PX_LOG_ERROR, "%s", why);
+	return err < 0 ? err : load_users(w);
+}
+
+static void run(struct worker *w)
+{
+	const struct px_now now = px_loop_now(w->loop);
+	const struct px_engine_counts c = px_engine_counts(w->engine);
+	unsigned gateways = (unsigned)w->settings->gateways;
+	unsigned servers = (unsigned)w->settings->presence_servers;
+
+	w->loaded = 0;
+	px_board_each(w->board, restore_user, w);
+	px_log(PX_LOG_NOTICE,
+	       "start version=" PX_VERSION
+	       " users=%u gateways=%u presence_servers=%u taken_over=%u",
+	       c.users, gateways, servers, w->loaded);
+	if (c.users == 0)
+		px_log(PX_LOG_WARN, "there are no users; give user or users_file");
+	px_settings_free(w->settings);
+	w->settings = NULL;
+	malloc_trim(
+	    0); /* the settings' text and lists may have been larger than all that follows */
+	w->beat_at = now.mono;
+	w->stats_at = px_after(now, STATS_MS);
+	px_loop_mark(w->loop);
+	px_loop_run(w->loop);
+}
+
+static void tear_down(struct worker *w)
+{
+	px_sip_free(w->sip);
+	px_http_free(w->http);
+	px_engine_free(w->engine);
+	px_board_free(w->board);
+	if (w->signals >= 0)
+		close(w->signals);
+	px_loop_free(w->loop);
+	px_settings_free(w->settings);
+	free(w->users_file);
+	free(w->mailbox_domain);
+	free(w->source);
+}
+
+static int help(void)
+{
+	struct px_buf out = px_buf_new(1 << 20);
+
+	px_settings_print(&out, false);
+	printf("usage: pua_exchange_worker -f FILE [-t] [--board-fd N]\n"
+	       "\n"
+	       "  -f FILE        settings, lines of the form name = value\n"
+	       "  -t             test the file and what it names, and exit\n"
+	       "  --board-fd N   the board to write on, made by the module in the proxy\n"
+	       "  -h             this\n"
+	       "\n"
+	       "It logs on stderr. SIGTERM ends it, SIGHUP makes it read users_file again.\n"
+	       "\n%s",
+	       out.data ? out.data : "");
+	px_buf_free(&out);
+	return 0;
+}
+
+static int usage(const char *what)
+{
+	fprintf(stderr, "pua_exchange_worker: %s; pua_exchange_worker -h tells more\n", what);
+	return 2;
+}
+
+static bool number(const char *text, int *out)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	*out = (int)n;
+	return *text && !*end && n >= 0 && n < 1 << 20;
+}
+
+int main(int argc, char **argv)
+{
+	struct worker w = {.signals = -1};
+	const char *path = NULL;
+	bool test = false;
+	int board_fd = -1, err;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
+			return help();
+		if (strcmp(argv[i], "-t") == 0)
+			test = true;
+		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
+			path = argv[++i];
+		else if (strcmp(argv[i], "--board-fd") == 0 && i + 1 < argc &&
+		         number(argv[i + 1], &board_fd))
+			i++;
+		else
+			return usage("an argument isn't understood");
+	}
+	if (!path)
+		return usage("-f FILE is missing");
+	close_up();
+	px_log_open(STDERR_FILENO, PX_LOG_NOTICE);
+	err = set_up(&w, path, board_fd);
+	if (err < 0)
+		px_log(PX_LOG_ERROR, "%s: not started (%s)", path, strerror(-err));
+	else if (test && w.wrong + w.refused > 0)
+		err = -EINVAL; /* said line by line; a worker would start with the others */
+	else if (test)
+		px_log(PX_LOG_NOTICE, "%s: good", path);
+	else
+		run(&w);
+	tear_down(&w);
+	return err < 0 ? 1 : 0;
+}
