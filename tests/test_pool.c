@@ -262,6 +262,30 @@ static void a_probe_tells_whether_it_is_back(void **state)
 	}
 }
 
+static void a_suspect_is_probed_once(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 2);
+	px_pool_assign_first(&p);
+	px_pool_suspect(&p, 0, at(0));
+	px_pool_suspect(&p, 0, at(0));
+	assert_int_equal(due_in(&p, 0), 0);
+	assert_int_equal(probe(&p, 0), 0);
+	px_pool_suspect(&p, 0, at(10));
+	assert_int_equal(probe(&p, 10), PX_NO_GATEWAY);
+	assert_true(px_pool_may_send(&p, 0, at(10))); /* until it is known */
+	assert_int_equal(probed(&p, 0, PX_V_OK, 20), PX_POOL_SAME);
+	assert_int_equal(probe(&p, 20), PX_NO_GATEWAY);
+	px_pool_suspect(&p, 0, at(30));
+	assert_int_equal(probe(&p, 30), 0);
+	assert_int_equal(probed(&p, 0, PX_V_SERVER, 40), PX_POOL_GATEWAY_DOWN);
+	px_pool_suspect(&p, 0, at(50)); /* no news */
+	assert_int_equal(probe(&p, 50), PX_NO_GATEWAY);
+	px_pool_free(&p);
+}
+
 static void probes_back_off(void **state)
 {
 	static const int64_t wait[] = {2000, 2000, 4000, 8000, 16000, 30000, 30000, 30000};
@@ -278,6 +302,8 @@ static void probes_back_off(void **state)
 		assert_int_equal(probe(&p, now), 0);
 		assert_int_equal(probed(&p, 0, PX_V_SERVER, now), PX_POOL_SAME);
 		assert_int_equal(p.gateway[0].failures, i + 1);
+		assert_int_equal(p.gateway[0].errors, i + 2);
+		assert_int_equal(p.gateway[0].requests, i + 2);
 	}
 	now += due_in(&p, now);
 	probe(&p, now);
@@ -321,6 +347,30 @@ static void the_first_one_back_wakes_the_others(void **state)
 	probed(&p, 0, PX_V_OK, now + 1000);
 	assert_false(px_pool_settling(&p, at(now + 2000)));
 	px_pool_free(&p);
+}
+
+static void what_broke_together_does_not_come_back_together(void **state)
+{
+	int64_t due[3][8];
+
+	(void)state;
+	for (uint32_t seed = 0; seed < 3; seed++) {
+		struct px_pool p;
+
+		assert_int_equal(px_pool_init(&p, 8, seed / 2), 0);
+		for (int g = 0; g < 8; g++) {
+			px_pool_gateway(&p, (unsigned)g, "", 0);
+			assert_int_equal(p.gateway[g].limit, 1);
+			ends(&p, g, PX_V_SERVER, 0);
+			due[seed][g] = p.gateway[g].probe_at.ms;
+			for (int k = 0; k < g; k++)
+				assert_true(due[seed][k] != due[seed][g]);
+		}
+		px_pool_free(&p);
+	}
+	/* the same seed gives the same run, another one another */
+	assert_memory_equal(due[0], due[1], sizeof due[0]);
+	assert_memory_not_equal(due[0], due[2], sizeof due[0]);
 }
 
 static void nobody_to_ask_about(void **state)
@@ -833,8 +883,9 @@ static void invariants(struct walk *w)
 		assert_int_equal(g->users, users[i]);
 		assert_int_equal(g->in_flight, flying[i]);
 		assert_int_equal(g->probing, probes[i]);
-		assert_true(g->health == PX_GW_UP ? g->probe_at.ms == 0
-		                                  : g->probing != (g->probe_at.ms != 0));
+		/* never both; neither only while UP and beyond suspicion */
+		assert_false(g->probing && g->probe_at.ms != 0);
+		assert_true(g->health == PX_GW_UP || g->probing || g->probe_at.ms != 0);
 		assert_in_range(g->limit, 1, g->concurrency);
 		login_probes += w->p.asking == (int)i && g->probing;
 		if (w->p.login != PX_LOGIN_OPEN)
@@ -843,6 +894,7 @@ static void invariants(struct walk *w)
 	if (w->p.login == PX_LOGIN_OPEN) {
 		assert_int_equal(w->p.accused, PX_NO_GATEWAY);
 		assert_int_equal(w->p.asking, PX_NO_GATEWAY);
+		assert_true(!next && !w->p.refused_twice && w->p.asked == 0);
 	} else {
 		assert_int_not_equal(w->p.accused, PX_NO_GATEWAY);
 		assert_true(w->p.asking == PX_NO_GATEWAY ? next : login_probes == 1);
@@ -1014,7 +1066,13 @@ static void never_stuck_whatever_happens(void **state)
 
 static void names(void **state)
 {
+	struct px_pool p;
+
 	(void)state;
+	make(&p, 2);
+	assert_string_equal(p.gateway[1].name, "cas2");
+	px_pool_free(&p);
+	assert_null(p.gateway);
 	assert_string_equal(px_health_name(PX_GW_REFUSED), "refused");
 	assert_string_equal(px_login_name(PX_LOGIN_HELD), "held");
 }
@@ -1028,8 +1086,10 @@ int main(void)
 	    cmocka_unit_test(survivors_are_even_and_the_healed_takes_nobody_back),
 	    cmocka_unit_test(only_a_server_that_cannot_serve_is_down),
 	    cmocka_unit_test(a_probe_tells_whether_it_is_back),
+	    cmocka_unit_test(a_suspect_is_probed_once),
 	    cmocka_unit_test(probes_back_off),
 	    cmocka_unit_test(the_first_one_back_wakes_the_others),
+	    cmocka_unit_test(what_broke_together_does_not_come_back_together),
 	    cmocka_unit_test(nobody_to_ask_about),
 	    cmocka_unit_test(a_single_refusal_is_forgiven),
 	    cmocka_unit_test(accepted_elsewhere_the_first_alone_is_refused),

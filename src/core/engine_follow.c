@@ -78,7 +78,9 @@ static uint64_t request_start(struct px_engine *e, enum owner owner, uint32_t in
 	a->http.id = id;
 	a->http.gateway = gateway;
 	a->http.ask = q->ask;
-	a->http.timeout_ms = q->ask == PX_ASK_STREAM ? 0 : PX_ANSWER_MS;
+	a->http.timeout_ms = q->ask == PX_ASK_STREAM  ? 0
+	                     : q->ask == PX_ASK_PROBE ? PX_PROBE_MS
+	                                              : PX_ANSWER_MS;
 	snprintf(a->http.anchor, sizeof a->http.anchor, "%s", q->mailbox ? q->mailbox : "");
 	a->http.body = px_buf_new(1 << 20);
 	e->config.backend->write(&a->http.body, q);
@@ -1034,6 +1036,13 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 	request_free(e, r);
 	bool stream = was.owner == OWNER_STREAM;
 	int g = was.gateway;
+
+	/* One slow mailbox must not cost a gateway all its users: a probe decides, and whoever
+	 * asked tries again. */
+	if (a->fail == PX_HTTP_TIMEOUT && was.owner != OWNER_PROBE) {
+		reply.verdict = PX_V_TRANSIENT;
+		px_pool_suspect(&e->pool, g, now);
+	}
 
 	if (reply.verdict != PX_V_OK && reply.verdict != PX_V_USER)
 		px_say(e, PX_LOG_DEBUG, "gateway=%s %s failed why=%s code=%s detail=\"%s\"",

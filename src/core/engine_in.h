@@ -30,6 +30,7 @@
 #define PX_SUBSCRIBE_SPACING_MS 20
 #define PX_RECOVERY_MS 45000
 #define PX_ANSWER_MS 30000
+#define PX_PROBE_MS 10000
 #define PX_PUBLISH_MS 8000
 
 /* Doubly linked lists of users by slot: a user is in at most one list of each kind. */
@@ -68,6 +69,7 @@ struct user {
 	uint32_t doc_since, doc_until; /* s; 0: not in the document */
 	uint32_t asking;               /* slot of its Subscribe under way + 1; 0: none */
 	struct px_mono publish_began;
+	uint32_t publish_asked;     /* Expires of the one under way */
 	int16_t gateway;
 	uint16_t stream;     /* + 1; 0: none */
 	uint16_t publish_no; /* counts its PUBLISHes: in the id */

@@ -179,6 +179,7 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 		a->sip.expires = e->config.publish_expires > e->expires_floor
 		                     ? e->config.publish_expires
 		                     : e->expires_floor;
+	u->publish_asked = a->sip.expires;
 	snprintf(a->sip.key, sizeof a->sip.key, "%s", u->key);
 	snprintf(a->sip.etag, sizeof a->sip.etag, "%s",
 	         op == PX_OP_INITIAL || !u->publication.etag ? "" : u->publication.etag);
@@ -250,8 +251,7 @@ void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_an
 	enum px_esc_word word = PX_ESC_UNSURE;
 	uint32_t floor_before = e->expires_floor;
 	enum px_pub_op op = (enum px_pub_op)u->publication.op;
-	uint32_t asked = e->config.publish_expires > e->expires_floor ? e->config.publish_expires
-	                                                              : e->expires_floor;
+	uint32_t asked = u->publish_asked;
 	unsigned todo =
 	    px_publication_answer(&u->publication, a, asked, &e->expires_floor, &word, now);
 	/* whether the ETag that was unknown came from before the last check: decided before the

@@ -162,12 +162,14 @@ static void follow(struct px_esc *e, int64_t rtt, unsigned was_in_flight, struct
 }
 
 /* FAILED, PAUSE or UNSURE: is it DOWN now? */
-static bool fails(struct px_esc *e, enum px_esc_word word, struct px_now now)
+static bool fails(struct px_esc *e, enum px_esc_word word, struct px_mono sent, struct px_now now)
 {
 	if (word == PX_ESC_PAUSE)
 		return true;
 	if (word == PX_ESC_FAILED)
-		return ++e->failed_in_a_row >= FAILED_MAX || !e->works;
+		/* a server that has answered later ones works */
+		return sent.ms >= e->alive_at.ms &&
+		       (++e->failed_in_a_row >= FAILED_MAX || !e->works);
 	if (e->unsure_in_a_row == 0 || now.mono.ms - e->unsure_at.ms > UNSURE_MS) {
 		e->unsure_in_a_row = 0;
 		e->unsure_at = now.mono;
@@ -202,6 +204,7 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 		if (back)
 			go_up(e);
 		e->works = true;
+		e->alive_at = now.mono;
 		e->failed_in_a_row = e->unsure_in_a_row = 0;
 		int64_t rtt = took_ms > 0 ? took_ms * SCALE : 1;
 
@@ -224,7 +227,7 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 	} else {
 		if (word != PX_ESC_UNSURE && sent.ms > e->shrunk_at.ms)
 			shrink(e, now);
-		if (fails(e, word, now))
+		if (fails(e, word, sent, now))
 			go_down(e, word, now);
 	}
 	return false;

@@ -3,6 +3,7 @@
  * esc.h - the presence server (RFC 3903: event state compositor) as one peer of all publications: how many may be in flight, how fast, and whether it works.
  *
  *         3 FAILED in a row, or one FAILED while nothing is known to work     ALIVE
+ *         (not counted: what was sent before the newest ALIVE; that one was lost alone)
  *     UP -----------------------------------------------------------> DOWN ---------> UP (everybody waiting goes on)
  *     DOWN: one probe PUBLISH every 2 s, by any user that waits, alternating between the servers if there are several.
  *     PAUSE: nothing for retry_after (1 s if none was said, at most 60 s), then as DOWN. Another server, if there is one, is asked at once.
@@ -25,6 +26,7 @@ struct px_esc {
 	bool probing;            /* the one probe is in flight */
 	struct px_mono probe_at; /* DOWN: when the next may go */
 	struct px_mono since;    /* when it went DOWN last: what was sent before tells nothing new */
+	struct px_mono alive_at; /* the newest ALIVE */
 	struct px_mono paused_until[PX_ESC_SERVERS_MAX]; /* as the server wished */
 	bool works;              /* it has answered, ever */
 	unsigned failed_in_a_row;
@@ -41,8 +43,6 @@ struct px_esc {
 	int64_t tokens_ms;       /* rate: credit, in ms × rate */
 	struct px_mono tokens_at;
 	uint64_t sent, answered, failed;
-	/* The check of every ETag after a lost memory. */
-	bool check_running;
 };
 
 /* servers: 1 to PX_ESC_SERVERS_MAX (more aren't used); window_max: at least 1 */

@@ -148,7 +148,6 @@ static enum px_pool_change alive(struct px_pool *p, struct px_gateway *g, struct
 	bool first = !px_pool_any_up(p);
 
 	g->health = PX_GW_UP;
-	g->probe_at = never;
 	g->failures = 0;
 	if (first) {
 		p->settled_at = px_after(now, SETTLE_MS);
@@ -162,7 +161,6 @@ static enum px_pool_change alive(struct px_pool *p, struct px_gateway *g, struct
 static void refuse(struct px_pool *p, struct px_gateway *g, struct px_now now)
 {
 	g->health = PX_GW_REFUSED;
-	g->failures = 0;
 	if (!g->probing)
 		g->probe_at = later(p, REFUSED_MS, now);
 }
@@ -172,7 +170,6 @@ static enum px_pool_change unreachable(struct px_pool *p, struct px_gateway *g, 
 	if (g->health != PX_GW_UP)
 		return PX_POOL_SAME;
 	g->health = PX_GW_DOWN;
-	g->failures = 0;
 	if (!g->probing)
 		g->probe_at = later(p, PROBE_MIN_MS, now);
 	return PX_POOL_GATEWAY_DOWN;
@@ -293,7 +290,6 @@ static enum px_pool_change accuse(struct px_pool *p, int gateway, struct px_now 
 
 	p->login = PX_LOGIN_RETRYING;
 	p->accused = gateway;
-	p->asked = 0;
 	p->held_until = now.mono;
 	p->refused_twice =
 	    g->acquitted >= ACQUITTED_MAX && now.mono.ms - g->acquitted_at.ms <= REFUSED_MS;
@@ -375,7 +371,6 @@ enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
 	if (!stream && g->in_flight > 0)
 		g->in_flight--;
 	note(g, r, now);
-	grow(g, now);
 	switch (r->verdict) {
 	case PX_V_OK:
 		if (g->paused_until.ms <= now.mono.ms)
@@ -407,6 +402,14 @@ enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
 
 /* ---- probes ---- */
 
+void px_pool_suspect(struct px_pool *p, int gateway, struct px_now now)
+{
+	struct px_gateway *g = &p->gateway[gateway];
+
+	if (g->health == PX_GW_UP && !g->probing)
+		g->probe_at = now.mono;
+}
+
 int px_pool_probe(struct px_pool *p, struct px_now now)
 {
 	unsigned i = p->n;
@@ -416,8 +419,7 @@ int px_pool_probe(struct px_pool *p, struct px_now now)
 
 	if (p->login == PX_LOGIN_OPEN) {
 		for (i = 0; i < p->n; i++)
-			if (p->gateway[i].health != PX_GW_UP && !p->gateway[i].probing &&
-			    px_due(p->gateway[i].probe_at, now))
+			if (!p->gateway[i].probing && px_due(p->gateway[i].probe_at, now))
 				break;
 	} else if (px_due(p->held_until, now)) {
 		unsigned k = login_target(p);
@@ -482,8 +484,7 @@ void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now)
 	if (!g->probing)
 		return;
 	g->probing = false;
-	if (g->health != PX_GW_UP)
-		g->probe_at = px_after(now, UNSENT_MS);
+	g->probe_at = px_after(now, UNSENT_MS);
 	if (p->asking == gateway) {
 		/* the same one again */
 		p->asked = p->asked ? p->asked - 1 : 0;
@@ -503,7 +504,7 @@ struct px_mono px_pool_due(const struct px_pool *p, struct px_now now)
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct px_gateway *g = &p->gateway[i];
 
-		if (p->login == PX_LOGIN_OPEN && g->health != PX_GW_UP && !g->probing)
+		if (p->login == PX_LOGIN_OPEN && !g->probing)
 			due = px_earlier(due, g->probe_at);
 		if (g->paused_until.ms > now.mono.ms)
 			due = px_earlier(due, g->paused_until);

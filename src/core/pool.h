@@ -7,6 +7,7 @@
  *
  * Health of one gateway:
  *
+ *      UP --one request without an answer--> UP, and one probe at once: its end decides
  *          SERVER                    probe due             probe answered (anything but SERVER or DENIED)
  *      UP ------------------> DOWN -----------> probing -------------------------------------> UP
  *                               ^------------------+ probe failed: 2, 4 ... 30 s later
@@ -52,7 +53,7 @@ struct px_gateway {
 	char name[PX_GATEWAY_NAME_MAX + 1];
 	enum px_health health;
 	bool probing;              /* its one probe is in flight */
-	struct px_mono probe_at;   /* next probe; set whenever health isn't UP and no probe is in flight; waits while login isn't OPEN */
+	struct px_mono probe_at;   /* next probe; set whenever health isn't UP (or is suspect) and no probe is in flight; waits while login isn't OPEN */
 	unsigned failures;         /* probes in a row that failed */
 	unsigned limit, concurrency; /* requests in flight now allowed / at most */
 	unsigned in_flight;        /* requests, streams not counted */
@@ -115,6 +116,9 @@ void px_pool_started(struct px_pool *p, int gateway, bool stream);
  * gateway beyond being an error for the counters (USER and LOST aren't counted as gateway errors).
  */
 enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream, const struct px_reply *r, struct px_now now);
+
+/* One request there got no answer in time. That may be one slow mailbox: a probe decides for the gateway. Nothing if one is under way. */
+void px_pool_suspect(struct px_pool *p, int gateway, struct px_now now);
 
 /*
  * The gateway whose probe is due now, or PX_NO_GATEWAY. The caller must send exactly one probe there: started(), then probed(); or unsent(). Call until it says none.
