@@ -21,7 +21,6 @@ SANITIZERS = {
     "ASAN_OPTIONS": "handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_sigill=2:handle_abort=2:"
     "detect_leaks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-    "LSAN_OPTIONS": f"suppressions={TESTS / 'harness' / 'lsan.supp'}:print_suppressions=0",
 }
 FINDING = re.compile(r"(ERROR: (Address|Leak)Sanitizer|runtime error: |Sanitizer:DEADLYSIGNAL)")
 

@@ -74,13 +74,12 @@ static void check_all(struct pw_crowd *c, int64_t now_ms)
 static void down(struct pw_crowd *c, int64_t now_ms)
 {
 	c->probe_ms = now_ms + PROBE_MS;
-	if (!c->down)
-		check_all(c, now_ms);
 	c->down = true;
 }
 
 void pw_crowd_lost(struct pw_crowd *c, int64_t now_ms)
 {
+	check_all(c, now_ms);
 	down(c, now_ms);
 }
 

@@ -30,9 +30,11 @@ struct server {
 	unsigned head, tail;
 	int64_t now_ms;
 	bool down, mute;      /* mute: accepts and sends no NOTIFY */
+	unsigned sick;        /* subs below this are answered 500 */
+	bool deaf;            /* sub 0 is never answered */
 	int64_t known[USERS]; /* generation + 1 of the dialog that the server holds; 0: none */
 	uint32_t cseq[USERS];
-	unsigned notified, problems, ready, most_in_flight, most_in_a_second, in_second;
+	unsigned notified, changed, problems, ready, most_in_flight, most_in_a_second, in_second;
 	int64_t second;
 };
 
@@ -56,9 +58,9 @@ static bool on_send(void *arg, const struct pw_sub *s, long expires_s)
 static void on_notified(void *arg, const struct pw_sub *s, bool changed, int64_t wall_ms)
 {
 	(void)s;
-	(void)changed;
 	(void)wall_ms;
 	((struct server *)arg)->notified++;
+	((struct server *)arg)->changed += changed;
 }
 
 static void on_problem(void *arg, const char *aor, const char *what)
@@ -99,8 +101,10 @@ static void reply(struct server *v, const struct sent *q)
 	                      .to_tag = "theirs",
 	                      .contact = "sip:server"};
 
-	if (v->down)
+	if (v->down || (v->deaf && q->slot == 0))
 		a.status = 408;
+	else if (q->slot < v->sick)
+		a.status = 500;
 	else if (q->dialog && v->known[q->slot] != q->generation + 1)
 		a.status = 481;
 	pw_crowd_answer(&v->crowd, q->slot, q->generation, &a, v->now_ms);
@@ -186,6 +190,9 @@ static void refreshes_before_the_end(void **state)
 	assert_int_equal(v->crowd.counts.renewed, 0);
 	assert_int_equal(v->ready, 1);
 	assert_true(v->most_in_a_second <= 560);
+	assert_int_equal(v->notified, 2 * USERS);
+	assert_int_equal(v->changed, USERS);
+	assert_int_equal(v->crowd.counts.changes, USERS);
 }
 
 static void a_lost_connection_checks_everybody(void **state)
@@ -211,6 +218,7 @@ static void a_server_that_forgot_gets_everybody_again(void **state)
 	run(v, 8000);
 	assert_int_equal(v->crowd.counts.renewed, USERS);
 	assert_int_equal(held(v), USERS);
+	assert_int_equal(v->crowd.counts.subscribes, 3 * USERS); /* first, refused, anew */
 	assert_true(v->most_in_a_second <= 560);
 	assert_int_equal(v->problems, 0);
 }
@@ -271,6 +279,64 @@ static void old_and_strange_dialogs_are_refused(void **state)
 	assert_int_equal(v->problems, 2);
 }
 
+static void those_in_trouble_starve_nobody(void **state)
+{
+	struct server *v = *state;
+
+	v->sick = 600; /* more than a second's worth, and due again within a second at first */
+	run(v, 6000);
+	assert_int_equal(held(v), USERS - v->sick);
+	assert_int_equal(v->ready, 0);
+	v->sick = 0;
+	run(v, 40000);
+	assert_int_equal(held(v), USERS);
+	assert_int_equal(v->ready, 1);
+}
+
+static void one_without_an_answer_holds_up_nobody(void **state)
+{
+	struct server *v = *state;
+
+	v->deaf = true;
+	run(v, 12000);
+	assert_int_equal(held(v), USERS - 1);
+	assert_true(v->crowd.counts.subscribes < USERS + 1000);
+	v->deaf = false;
+	run(v, 1000);
+	assert_int_equal(held(v), USERS);
+}
+
+static void answers_to_old_dialogs_change_nothing(void **state)
+{
+	struct server *v = *state;
+	struct pw_answer a = {.status = 200,
+	                      .expires_s = 3600,
+	                      .min_expires_s = -1,
+	                      .retry_after_s = -1,
+	                      .to_tag = "late",
+	                      .contact = "sip:late"};
+	struct pw_notify n = {.from_tag = "theirs",
+	                      .branch = "end",
+	                      .event = "presence",
+	                      .substate = "terminated",
+	                      .reason = "probation",
+	                      .retry_after_s = 100,
+	                      .cseq = 2,
+	                      .expires_s = -1,
+	                      .body = ""};
+
+	run(v, 3000);
+	v->crowd.subs[3].due_ms = v->crowd.deadline[3] = v->now_ms;
+	pw_crowd_turn(&v->crowd, v->now_ms);
+	assert_int_equal(v->crowd.subs[3].state, PW_SUB_ASKING);
+	assert_int_equal(pw_crowd_notify(&v->crowd, 3, 0, &n, v->now_ms, 1), 200);
+	pw_crowd_answer(&v->crowd, 3, 0, &a, v->now_ms);
+	assert_int_equal(v->crowd.in_flight, 0);
+	assert_int_equal(v->crowd.subs[3].state, PW_SUB_DUE);
+	assert_int_equal(v->crowd.subs[3].due_ms, v->now_ms + 100000);
+	assert_null(v->crowd.subs[3].remote_tag);
+}
+
 static void leaves_nothing_behind(void **state)
 {
 	struct server *v = *state;
@@ -296,6 +362,9 @@ int main(void)
 	    test(a_dead_server_is_probed_by_one),
 	    test(missing_notifies_are_reported),
 	    test(old_and_strange_dialogs_are_refused),
+	    test(those_in_trouble_starve_nobody),
+	    test(one_without_an_answer_holds_up_nobody),
+	    test(answers_to_old_dialogs_change_nothing),
 	    test(leaves_nothing_behind),
 	};
 

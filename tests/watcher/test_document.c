@@ -61,6 +61,8 @@ static const struct row rows[] = {
      PW_AVAILABLE, PW_BASIC_OPEN, 2, 1, "", 0},
     {HEAD TUPLE("cal-1", "closed") TUPLE("t", "open") TAIL, PW_AVAILABLE, PW_OFFLINE, PW_BASIC_OPEN,
      2, 0, "", 0},
+    {HEAD TUPLE("t", "open") PERSON("p", "<r:very-busy/><r:busy/>") TAIL, PW_BUSY, PW_UNKNOWN,
+     PW_BASIC_OPEN, 1, 1, "very-busy,busy", 0},
     /* of two who are busy, the later end counts */
     {HEAD TUPLE("t", "open") UNTIL("p", "1970-01-01T00:03:20Z", "<r:busy/>")
          UNTIL("q", "1970-01-01T00:01:40Z", "<r:meeting/>") TAIL,

@@ -115,6 +115,7 @@ static void the_table_fits_its_terminal(void **state)
 	assert_non_null(strstr(text, "e@b"));
 	assert_true(strstr(text, "b@b") < strstr(text, "e@b"));
 	assert_null(strstr(text, "a@b"));
+	assert_non_null(strstr(text, "\033[J")); /* nothing of the longer one is left below */
 	assert_non_null(strstr(text, "3 more not shown"));
 	assert_null(strstr(text, "\033[31m"));
 

@@ -144,6 +144,26 @@ static void each_answer_has_a_next_step(void **state)
 	}
 }
 
+static void waits_longer_from_refusal_to_refusal(void **state)
+{
+	struct pw_faults f = {0};
+	int64_t last_ms = 0;
+	struct pw_sub s;
+
+	(void)state;
+	pw_sub_init(&s, 0, "a@b");
+	for (int i = 0; i < 10; i++) {
+		ask(&s, 500, 1000, &f);
+		assert_true(s.due_ms - 1000 >= last_ms);
+		last_ms = s.due_ms - 1000;
+	}
+	assert_in_range(last_ms, 15000, 30000);
+	ask(&s, 200, 1000, &f);
+	ask(&s, 500, 1000, &f);
+	assert_in_range(s.due_ms - 1000, 500, 1000);
+	pw_sub_clear(&s);
+}
+
 static void a_brief_interval_is_raised(void **state)
 {
 	struct pw_faults f = {0};
@@ -333,6 +353,7 @@ int main(void)
 	    cmocka_unit_test(is_held_and_refreshed),
 	    cmocka_unit_test(a_notify_may_come_first),
 	    cmocka_unit_test(each_answer_has_a_next_step),
+	    cmocka_unit_test(waits_longer_from_refusal_to_refusal),
 	    cmocka_unit_test(a_brief_interval_is_raised),
 	    cmocka_unit_test(faults_of_an_accepted_one),
 	    cmocka_unit_test(checks_the_head_of_a_notify),
