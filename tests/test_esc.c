@@ -99,6 +99,16 @@ static void later_three_in_a_row(void **state)
 	assert_int_equal(e.sent, 7);
 	assert_int_equal(e.answered, 2);
 	assert_int_equal(e.failed, 5);
+
+	/* those that were overtaken by an answer were lost alone */
+	e = fresh(1);
+	for (int i = 0; i < 10; i++)
+		sends(&e, 10);
+	sends(&e, 20);
+	ends(&e, PX_ESC_ALIVE, 20, 25);
+	for (int i = 0; i < 10; i++)
+		ends(&e, PX_ESC_FAILED, 10, 5000 + i);
+	assert_false(e.down);
 }
 
 static void what_was_sent_before_it_went_down_is_no_news(void **state)

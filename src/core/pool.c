@@ -353,6 +353,17 @@ static enum px_pool_change first_of(enum px_pool_change a, enum px_pool_change b
 	return rank[a] >= rank[b] ? a : b;
 }
 
+/* SERVER. It may have been the last that could be asked about the login. */
+static enum px_pool_change lose(struct px_pool *p, struct px_gateway *g, struct px_now now)
+{
+	enum px_pool_change change = unreachable(p, g, now);
+
+	if (change != PX_POOL_SAME && p->login == PX_LOGIN_ASKING && p->asking == PX_NO_GATEWAY &&
+	    next_to_ask(p, p->asked) == p->n)
+		change = first_of(change, ask_next(p, now));
+	return change;
+}
+
 void px_pool_started(struct px_pool *p, int gateway, bool stream)
 {
 	struct px_gateway *g = &p->gateway[gateway];
@@ -377,11 +388,7 @@ enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
 			g->busy_in_a_row = 0;
 		break;
 	case PX_V_SERVER:
-		change = unreachable(p, g, now);
-		/* perhaps it was the last that could be asked */
-		if (change != PX_POOL_SAME && p->login == PX_LOGIN_ASKING &&
-		    p->asking == PX_NO_GATEWAY && next_to_ask(p, p->asked) == p->n)
-			change = first_of(change, ask_next(p, now));
+		change = lose(p, g, now);
 		break;
 	case PX_V_BUSY:
 		throttled(p, g, r->backoff_ms, now);
@@ -457,7 +464,7 @@ enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct 
 		change = alive(p, g, now);
 	} else {
 		if (r->verdict == PX_V_SERVER)
-			change = unreachable(p, g, now);
+			change = lose(p, g, now);
 		if (g->health != PX_GW_UP) {
 			g->failures++;
 			probe_again(p, g, now);
@@ -484,7 +491,8 @@ void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now)
 	if (!g->probing)
 		return;
 	g->probing = false;
-	g->probe_at = px_after(now, UNSENT_MS);
+	if (g->health != PX_GW_UP || p->asking != gateway)
+		g->probe_at = px_after(now, UNSENT_MS);
 	if (p->asking == gateway) {
 		/* the same one again */
 		p->asked = p->asked ? p->asked - 1 : 0;
