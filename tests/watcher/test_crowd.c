@@ -301,6 +301,12 @@ static void one_without_an_answer_holds_up_nobody(void **state)
 	run(v, 12000);
 	assert_int_equal(held(v), USERS - 1);
 	assert_true(v->crowd.counts.subscribes < USERS + 1000);
+	/* nor when it is the first that is tried after the server was lost */
+	v->crowd.cursor = 0;
+	memset(v->known, 0, sizeof v->known);
+	pw_crowd_lost(&v->crowd, v->now_ms);
+	run(v, 12000);
+	assert_int_equal(held(v), USERS - 1);
 	v->deaf = false;
 	run(v, 1000);
 	assert_int_equal(held(v), USERS);
