@@ -103,8 +103,7 @@ static void send_due(struct pw_crowd *c, struct pw_sub *s, int64_t now_ms)
 		c->tokens--;
 		c->counts.subscribes++;
 	} else {
-		const struct pw_answer none = {
-		    .status = 500, .expires_s = -1, .min_expires_s = -1, .retry_after_s = -1};
+		const struct pw_answer none = {.status = 500, .expires_s = -1, .min_expires_s = -1};
 		long expires_s = c->expires_s;
 
 		pw_fault(&f, "no SUBSCRIBE could be made of this address");

@@ -16,7 +16,6 @@
 #include <sofia-sip/sip_status.h>
 #include <sofia-sip/sip_tag.h>
 #include <sofia-sip/sip_util.h>
-#include <sofia-sip/su_tag_io.h>
 #include <sofia-sip/su_uniqueid.h>
 #include <sofia-sip/tport.h>
 #include <sofia-sip/tport_tag.h>
@@ -125,7 +124,7 @@ static void drop(struct request *r)
 static int on_answer(struct request *r, nta_outgoing_t *orq, const sip_t *sip)
 {
 	struct pw_net *net = r->net;
-	struct pw_answer a = {nta_outgoing_status(orq), -1, -1, -1, NULL, NULL, NULL};
+	struct pw_answer a = {nta_outgoing_status(orq), -1, -1, NULL, NULL, NULL};
 	uint32_t slot = r->slot, generation = r->generation;
 	su_home_t home[1] = {SU_HOME_INIT(home)};
 
@@ -137,8 +136,6 @@ static int on_answer(struct request *r, nta_outgoing_t *orq, const sip_t *sip)
 			a.expires_s = (long)sip->sip_expires->ex_delta;
 		if (sip->sip_min_expires)
 			a.min_expires_s = (long)sip->sip_min_expires->me_delta;
-		if (sip->sip_retry_after)
-			a.retry_after_s = (long)sip->sip_retry_after->af_delta;
 		if (sip->sip_to)
 			a.to_tag = sip->sip_to->a_tag;
 		if (sip->sip_contact)
@@ -222,22 +219,15 @@ static int on_message(struct pw_net *net, nta_agent_t *agent, msg_t *msg, sip_t 
 	return 0;
 }
 
-/* bind on the server's transport: "sip:127.0.0.1:*;transport=tcp" */
-static char *bind_url(su_home_t *home, const char *bind, const url_t *server)
-{
-	char transport[16] = "udp";
-
-	url_param(server->url_params, "transport", transport, sizeof transport);
-	return su_sprintf(home, "%s;transport=%s", bind, transport);
-}
-
 struct pw_net *pw_net_new(su_root_t *root, const char *bind, const char *server, const char *from,
                           const struct pw_net_calls *calls, void *arg, const char **why)
 {
 	struct pw_net *net = calloc(1, sizeof *net);
+	char transport[16] = "udp"; /* the server's, for everything */
 	su_guid_t unique[1];
 	sip_contact_t *at;
 	uint64_t run;
+	char *url;
 
 	if (!net) {
 		*why = "out of memory";
@@ -257,20 +247,20 @@ struct pw_net *pw_net_new(su_root_t *root, const char *bind, const char *server,
 		pw_net_free(net);
 		return NULL;
 	}
+	url_param(net->server->url_params, "transport", transport, sizeof transport);
+	url = su_sprintf(net->home, "%s;transport=%s", bind, transport);
 	net->agent = nta_agent_create(
-	    root, URL_STRING_MAKE(bind_url(net->home, bind, net->server)), on_message, net,
-	    NTATAG_STATELESS(1), NTATAG_UA(0), NTATAG_SIP_T1X64(ANSWER_MS),
-	    NTATAG_MAXSIZE(2 * PW_DOCUMENT_MAX), NTATAG_UDP_MTU(65535), TPTAG_QUEUESIZE(10000),
-	    TPTAG_SDWN_ERROR(1), TPTAG_UDP_RMEM(4 << 20), TAG_END());
+	    root, (url_string_t *)url, on_message, net, NTATAG_STATELESS(1), NTATAG_UA(0),
+	    NTATAG_SIP_T1X64(ANSWER_MS), NTATAG_MAXSIZE(2 * PW_DOCUMENT_MAX), NTATAG_UDP_MTU(65535),
+	    TPTAG_QUEUESIZE(10000), TPTAG_SDWN_ERROR(1), TPTAG_UDP_RMEM(4 << 20), TAG_END());
 	if (!net->agent) {
 		*why = "the address of --bind can't be had (sip:127.0.0.1:* takes any free port)";
 		pw_net_free(net);
 		return NULL;
 	}
 	at = nta_agent_contact(net->agent);
-	net->contact = su_sprintf(
-	    net->home, "<sip:presence-watch@%s:%s;transport=%s>", at->m_url->url_host,
-	    url_port(at->m_url), strstr(bind_url(net->home, bind, net->server), "transport=") + 10);
+	net->contact = su_sprintf(net->home, "<sip:presence-watch@%s:%s;transport=%s>",
+	                          at->m_url->url_host, url_port(at->m_url), transport);
 	net->from = su_sprintf(net->home, "<sip:%s>", from);
 	return net;
 }

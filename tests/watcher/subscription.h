@@ -48,7 +48,7 @@ struct pw_sub {
 /* An answer to SUBSCRIBE. Strings are borrowed, NULL when absent; numbers -1 when absent. */
 struct pw_answer {
 	int status;
-	long expires_s, min_expires_s, retry_after_s;
+	long expires_s, min_expires_s;
 	const char *to_tag, *contact, *route;
 };
 
@@ -65,7 +65,6 @@ enum pw_kind { PW_FRESH, PW_COPY, PW_OVERTAKEN };
 
 /* What an answer or a NOTIFY meant for more than this one subscription. */
 enum pw_meaning {
-	PW_MEANS_NOTHING,
 	PW_MEANS_REACHED,   /* the server answers */
 	PW_MEANS_DOWN,      /* it doesn't, or is overloaded: hold everything, try one at a time */
 	PW_MEANS_FORGOTTEN, /* it has lost a subscription that we held, and perhaps all */

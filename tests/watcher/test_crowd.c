@@ -97,7 +97,6 @@ static void reply(struct server *v, const struct sent *q)
 	struct pw_answer a = {.status = 200,
 	                      .expires_s = q->expires_s,
 	                      .min_expires_s = -1,
-	                      .retry_after_s = -1,
 	                      .to_tag = "theirs",
 	                      .contact = "sip:server"};
 
@@ -318,7 +317,6 @@ static void answers_to_old_dialogs_change_nothing(void **state)
 	struct pw_answer a = {.status = 200,
 	                      .expires_s = 3600,
 	                      .min_expires_s = -1,
-	                      .retry_after_s = -1,
 	                      .to_tag = "late",
 	                      .contact = "sip:late"};
 	struct pw_notify n = {.from_tag = "theirs",

@@ -19,7 +19,6 @@ static struct pw_answer answer(int status)
 	return (struct pw_answer){.status = status,
 	                          .expires_s = 3600,
 	                          .min_expires_s = -1,
-	                          .retry_after_s = -1,
 	                          .to_tag = "theirs",
 	                          .contact = "sip:server"};
 }
