@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs under test: started with their output kept, stopped by pid."""
 
+import atexit
 import os
 import re
 import signal
@@ -63,6 +64,7 @@ class Process:
                 self.argv, stderr=log, stdout=subprocess.PIPE if on_line else log,
                 stdin=subprocess.PIPE if open_stdin else subprocess.DEVNULL,
                 env=dict(os.environ, **SANITIZERS, **(env or {})))
+        atexit.register(self._leave)
         self.reader = None
         if on_line:
             self.reader = threading.Thread(target=self._read, args=(on_line,), daemon=True)
@@ -71,6 +73,11 @@ class Process:
     def _read(self, on_line):
         for line in self.child.stdout:
             on_line(line.decode("utf-8", "replace"))
+
+    def _leave(self):
+        """Nothing that a script started outlives it, even when it forgot to stop it."""
+        if self.running():
+            self.child.terminate()
 
     @property
     def pid(self):
@@ -91,6 +98,7 @@ class Process:
             status = self.child.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} still runs after {timeout} s\n{self.tail()}")
+        atexit.unregister(self._leave)
         if self.child.stdin:
             self.child.stdin.close()
         if self.reader:
