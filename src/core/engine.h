@@ -4,12 +4,12 @@
  *
  * The engine is told what happened and when, and appends what to do to its list of actions. It does
  * no I/O, reads no clock, and never calls back: whoever drives it (src/io through worker.c, or
- * tests/sim.c) carries the actions out after each turn and clears the list.
+ * tests/sim) carries the actions out after each turn and clears the list.
  *
- *     turn:  px_engine_http_data / http_done / sip_done / notified / user_* / tick ...   (any
- * number) px_engine_pump(e, now)        starts whatever may start now px_engine_actions(e, &n)
- * carry them out, then px_engine_actions_clear(e) px_engine_due(e, now)         sleep until then at
- * most, then px_engine_tick()
+ *     px_engine_http_data, _http_done, _sip_done, _user_put, _tick ...   any number of them
+ *     px_engine_pump(e, now)      starts whatever may start now
+ *     px_engine_actions(e, &n)    carry them out, then px_engine_actions_clear(e)
+ *     px_engine_due(e, now)       sleep until then at most, then px_engine_tick()
  *
  * Every HTTP_START and SIP_START ends in exactly one done(); a HTTP_CANCEL ends in none. Ids carry
  * a generation: an answer that comes too late is ignored.

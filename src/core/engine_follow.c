@@ -221,9 +221,6 @@ static bool stream_open(struct px_engine *e, unsigned i, struct px_now now)
 	return s->request != 0;
 }
 
-static void gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
-                            const struct px_reply *r, struct px_now now);
-
 static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, struct px_now now)
 {
 	struct stream *s = e->stream[i];
@@ -247,16 +244,8 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 	}
 	if (todo & PX_S_UNFOLLOW)
 		stream_tell(e, i, PX_W_UNFOLLOWED, now);
-	if (todo & PX_S_SILENT) {
-		struct px_reply r = {
-		    .verdict = PX_V_SERVER,
-		    .code = "silent",
-		    .detail = "no heartbeat on a stream, and no answer when it was opened again"};
-		/* on the way down the gateway's streams end, this one with them */
-		gateway_changed(e, s->gateway, px_pool_ended(&e->pool, s->gateway, true, &r, now),
-		                &r, now);
-		return;
-	}
+	if (todo & PX_S_SUSPECT)
+		px_pool_suspect(&e->pool, s->gateway, now);
 	if (todo & PX_S_LOSE) {
 		stream_tell(e, i, PX_W_LOST, now);
 		if (s->used)
@@ -501,7 +490,11 @@ static void reading_done(struct px_engine *e, unsigned index, const struct px_re
                          struct px_now now)
 {
 	struct reading *r = e->reading[index];
-	unsigned todo = px_read_answered(&r->machine, reply->verdict, r->n, now);
+	/* its users have moved: there is nothing to wait for here */
+	bool gone = e->pool.gateway[r->gateway].health != PX_GW_UP;
+	unsigned todo = px_read_answered(
+	    &r->machine, gone && reply->verdict != PX_V_OK ? PX_V_SERVER : reply->verdict, r->n,
+	    now);
 	uint8_t code = px_trouble(e, reply->code);
 
 	if (!(todo & PX_R_COMMIT) && !(todo & PX_R_MARK))

@@ -3,11 +3,11 @@
  * read.h - one batch of calendars being read, as a machine without I/O.
  *
  *   ASKING --OK--> (commit, end)
- *     |  ^-- DUE --- RESTING <-- refused as a whole for a passing reason; more than one user:
- * halved first
+ *     | ^--DUE-- RESTING <-- refused as a whole for a passing reason; more than one user: halved
  *     +--SERVER, BUSY, DENIED--> (its users are marked again, end): the gateway's matter
+ *
  *   What is refused as a whole and isn't the gateway's matter may be the fault of one mailbox in
- * it: the batch is halved until that one is alone, and then it is that user's own trouble.
+ *   it: the batch is halved until that one is alone, and then it is that user's own trouble.
  */
 #ifndef PX_READ_H
 #define PX_READ_H

@@ -18,9 +18,7 @@ void px_stream_init(struct px_stream *s, uint32_t seed, struct px_now now)
 
 static unsigned opening(struct px_stream *s, unsigned todo, struct px_now now)
 {
-	int64_t ms = s->silent ? PX_STREAM_SILENT_OPEN_MS : PX_STREAM_OPEN_MS;
-
-	return enter(s, PX_STREAM_OPENING, px_after(now, ms), todo | PX_S_OPEN);
+	return enter(s, PX_STREAM_OPENING, px_after(now, PX_STREAM_OPEN_MS), todo | PX_S_OPEN);
 }
 
 /* Streams of one gateway are often cut together. */
@@ -62,12 +60,10 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 		switch (ev) {
 		case PX_S_ALIVE:
 			s->refusals = 0;
-			s->silent = false;
 			s->since = now.mono;
 			return enter(s, PX_STREAM_RUNNING, two_heartbeats, PX_S_FOLLOW);
 		case PX_S_DUE:
-			return enter(s, PX_STREAM_WAITING, px_after(now, 1000),
-			             PX_S_CANCEL | PX_S_SILENT);
+			return fail(s, PX_S_CANCEL | PX_S_SUSPECT, now);
 		case PX_S_CUT:
 			return fail(s, 0, now);
 		case PX_S_CLOSED: /* without a first envelope: bad ids were dropped, the rest goes
@@ -92,8 +88,7 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 			s->due = two_heartbeats;
 			return 0;
 		case PX_S_DUE:
-			s->silent = true;
-			return opening(s, PX_S_CANCEL | PX_S_UNFOLLOW, now);
+			return opening(s, PX_S_CANCEL | PX_S_UNFOLLOW | PX_S_SUSPECT, now);
 		case PX_S_CLOSED:
 			if (brief(s, now))
 				return fail(s, PX_S_UNFOLLOW, now);

@@ -3,12 +3,16 @@
  * stream.h - one streaming connection of up to 200 subscriptions, as a machine without I/O.
  *
  *              DUE, FULL           ALIVE
- *   GATHERING ----------> OPENING -------> RUNNING
- *                          ^  |               | CLOSED, CUT: at once, on the same gateway with the
- * same ids |  |               | DUE (two heartbeats missed): the same, but it must answer within 10
- * s |  +---------------+ DUE |  CUT, BUSY, TRANSIENT ... WAITING A cut or silent stream is no
- * failed subscription: reopening it decides. No answer then: the gateway is down (SERVER). Refused
- * three times in a row for passing reasons: its members' subscriptions count as lost.
+ *   GATHERING ----------> OPENING --------> RUNNING
+ *                          ^  ^ |              | CLOSED, CUT: at once, same gateway, same ids
+ *                          |  | |              | DUE (two heartbeats missed): the same
+ *                          |  +-|--------------+
+ *                      DUE |    | CUT, BUSY, TRANSIENT, DUE (no first envelope)
+ *                         WAITING
+ *
+ *   A cut or silent stream is no failed subscription: reopening it decides. Whether its gateway
+ *   lives is decided by a probe, which silence asks for (P3: 90 s and the probe's 10).
+ *   Three openings in a row that fail: its members' subscriptions count as lost.
  */
 #ifndef PX_STREAM_H
 #define PX_STREAM_H
@@ -39,7 +43,7 @@ enum px_stream_event {
 enum {
 	PX_S_CANCEL = 1 << 0,   /* drop the request in flight */
 	PX_S_UNFOLLOW = 1 << 1, /* its members are no longer followed, for the moment */
-	PX_S_SILENT = 1 << 2,   /* the gateway gave no sign of life: report it as SERVER */
+	PX_S_SUSPECT = 1 << 2,  /* the gateway gave no sign of life: let a probe decide */
 	PX_S_LOSE = 1 << 3,     /* its members' subscriptions are lost; the stream ends */
 	PX_S_REGATHER = 1 << 4, /* it was small: its members join the young stream of the gateway;
 	                           the stream ends */
@@ -52,7 +56,6 @@ struct px_stream {
 	uint8_t state;
 	uint8_t failures; /* openings in a row that failed */
 	uint8_t refusals; /* anchors in a row */
-	bool silent;      /* it was reopened because of silence */
 	uint32_t seed;
 	struct px_mono due;   /* always set */
 	struct px_mono since; /* RUNNING: since when */
@@ -61,7 +64,6 @@ struct px_stream {
 /* ms */
 #define PX_STREAM_GATHER_MS 2000
 #define PX_STREAM_OPEN_MS 30000        /* from the request to the first envelope */
-#define PX_STREAM_SILENT_OPEN_MS 10000 /* the same after silence (P3: 90 + 10 s) */
 #define PX_STREAM_TRIES 3
 #define PX_STREAM_BRIEF_MS                                                                         \
 	5000 /* a stream that ends sooner counts as an opening that failed: no circling */

@@ -2,15 +2,16 @@
 /*
  * watch.h - following one user's calendar, as a machine without I/O.
  *
- *        WANT             HOMED             TURN                SUBSCRIBED             FOLLOWED
- *   OFF -----> HOMELESS ---------> WAITING -------> SUBSCRIBING -----------> GATHERING --------->
- * FOLLOWED ^                  ^  ^ DEFERRED       |                       ^    UNFOLLOWED     | |
- * |  +----------------+                       +-------------------+ |                  | DUE |
- * TRANSIENT | DUE, LOST the     +----------- BACKOFF <+-- LOST for the second time in a row and
- * later | first time, SERVER             |
- *                 +--------------------------------+
+ *       WANT            HOMED           TURN               SUBSCRIBED           FOLLOWED
+ *   OFF ----> HOMELESS ------> WAITING -----> SUBSCRIBING -----------> GATHERING ------> FOLLOWED
+ *              ^   ^             ^  ^ DEFERRED   |    |                   ^  UNFOLLOWED   |
+ *              |   |         DUE |  +------------+    | TRANSIENT         +---------------+
+ *              |   |             |                    | LOST again
+ *              |   +- DUE ------ BACKOFF <------------+
+ *              +- LOST for the first time in a row, SERVER: from anywhere but PARKED
+ *
  *   USER, anywhere: PARKED, for an hour. OFF, anywhere: OFF.
- *   Without subscriptions (setting) HOMED leads to SWEPT instead.
+ *   Without subscriptions (setting) HOMED leads to SWEPT instead of WAITING.
  */
 #ifndef PX_WATCH_H
 #define PX_WATCH_H

@@ -1131,7 +1131,7 @@ int sim_run(const struct sim_config *c, struct sim_report *out)
 	                                    .publish_window = 200,
 	                                    .presence_servers = 1,
 	                                    .users_max = c->users,
-	                                    .log_level = c->trace ? PX_LOG_INFO : PX_LOG_ERROR,
+	                                    .log_level = c->trace ? PX_LOG_DEBUG : PX_LOG_ERROR,
 	                                    .seed = c->seed};
 	w->e = px_engine_new(&ec, now(w));
 	if (!w->e)
