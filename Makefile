@@ -64,6 +64,8 @@ $(BUILD)/asan/presence-watch: $(call objs,asan,tests/watcher/main.c $(WATCH))
 $(BUILD)/asan/bin/exchange/test_%: $(BUILD)/asan/tests/exchange/test_%.o $(call objs,asan,$(SIM))
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC) cmocka) -lpthread
+# starts the program
+$(BUILD)/asan/bin/exchange/test_front: | $(BUILD)/asan/exchange-sim
 $(BUILD)/asan/bin/watcher/test_%: $(BUILD)/asan/tests/watcher/test_%.o $(call objs,asan,$(WATCH))
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson cmocka)

@@ -588,6 +588,10 @@ static json_t *fail_cas(struct call *call)
 			if (front_fail(call->c->front, (unsigned)cas, ways[i].ail, ways[i].status,
 			               retry_after) < 0)
 				return bad(call, 500, "the port can't be opened again");
+			/* they lived in the memory of the server that died */
+			if (ways[i].ail == AIL_REFUSE &&
+			    !json_is_true(json_object_get(call->in, "keep_subscriptions")))
+				subs_drop(call->c->ews->subs, NULL, cas, NULL);
 			return json_object();
 		}
 	return bad(call, 400,

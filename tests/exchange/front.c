@@ -305,7 +305,7 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 		return send_status(a, 413);
 	if (!is_xml(a))
 		return send_status(a, 415);
-	if (c->ail == AIL_BUSY || n->concurrency > f->o.max_concurrency) {
+	if (c->ail == AIL_BUSY || !a->counted) {
 		ews_busy(&out, "The server cannot service this request right now. Try again later.",
 		         c->retry_after >= 0 ? c->retry_after * 1000L : 5000);
 		refused(c, out.refused);
@@ -347,9 +347,11 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const c
 		a->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)
 		              ->socket_context;
 		a->conn->ask = a;
-		a->counted = true;
-		if (++n->concurrency > n->peak_concurrency)
-			n->peak_concurrency = n->concurrency;
+		/* a request is let in or refused when it arrives */
+		if (n->concurrency + 1 > n->peak_concurrency)
+			n->peak_concurrency = n->concurrency + 1;
+		a->counted = n->concurrency < f->o.max_concurrency;
+		n->concurrency += a->counted;
 		*context = a;
 		return MHD_YES;
 	}
@@ -369,7 +371,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const c
 		wait_in_list(a);
 		return MHD_YES;
 	}
-	if (!a->waited && (f->o.latency_ms || f->o.jitter_ms)) {
+	if (!a->waited && a->counted && (f->o.latency_ms || f->o.jitter_ms)) {
 		a->waited = true;
 		a->due_ms = f->loop->now_ms + delay(f);
 		wait_in_list(a);
