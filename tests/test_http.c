@@ -853,16 +853,6 @@ static void freed_with_requests_under_way(void **state)
 		assert_int_equal(b.a[i].done, 0);
 }
 
-static long resident_kb(void)
-{
-	long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "r");
-
-	assert_int_equal(fscanf(f, "%*d %ld", &pages), 1);
-	fclose(f);
-	return pages * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
 /* Many streams at once, each with the bytes of 200 subscription ids behind it; requests pass
  * between them. */
 static void many_streams(void **state)
@@ -870,11 +860,9 @@ static void many_streams(void **state)
 	struct px_http_gateway g[] = {gateway("localhost", GOOD, "stream", ca_a.file),
 	                              gateway("localhost", GOOD, "ok", ca_a.file)};
 	const unsigned n = 300;
-	long before;
 
 	(void)state;
 	client(g, 2);
-	before = resident_kb();
 	b.stop_after_calls = 1;
 	b.stop_after = ANSWERS;
 	timed_out = 1;
@@ -892,8 +880,6 @@ static void many_streams(void **state)
 		assert_int_equal(b.a[i].done, 0);
 		assert_int_equal(b.a[i].bytes, 25);
 	}
-	print_message("%u streams: %ld KiB each, client and server\n", n,
-	              (resident_kb() - before) / n);
 	b.stop_after = 1;
 	start(n, 1, 3000, 1000);
 	run();

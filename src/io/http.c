@@ -39,6 +39,7 @@ struct request {
 	struct gateway *gateway;
 	CURL *easy; /* NULL: couldn't be started, its done() is due */
 	struct px_buf body;
+	size_t sent;               /* of it */
 	char *anchor;              /* the header line */
 	struct curl_slist headers; /* anchor, then the common ones */
 	int64_t got, ceiling;
@@ -212,19 +213,32 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-/* The request's own bytes aren't needed any more once they have all left and their answer has
- * begun: a stream would hold them for half an hour. */
-static void let_body_go(struct request *r)
+/*
+ * The body is handed over in pieces: given as a whole, libcurl keeps a copy of it (64 KiB of a stream's request) until the answer ends, which
+ * for a stream is half an hour later.
+ */
+static size_t on_read(char *to, size_t size, size_t n, void *arg)
 {
-	curl_off_t sent = 0;
+	struct request *r = arg;
+	size_t left = r->body.len - r->sent;
 
-	if (!r->body.data)
-		return;
-	curl_easy_getinfo(r->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
-	if (sent < (curl_off_t)r->body.len)
-		return;
-	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, "");
-	px_buf_free(&r->body);
+	if (left > size * n)
+		left = size * n;
+	if (left > 0)
+		memcpy(to, r->body.data + r->sent, left);
+	r->sent += left;
+	return left;
+}
+
+/* libcurl begins anew: on another connection, or with another message of NTLM. */
+static int on_seek(void *arg, curl_off_t to, int origin)
+{
+	struct request *r = arg;
+
+	if (origin != SEEK_SET || to < 0 || (uint64_t)to > r->body.len)
+		return CURL_SEEKFUNC_FAIL;
+	r->sent = (size_t)to;
+	return CURL_SEEKFUNC_OK;
 }
 
 static size_t on_data(char *bytes, size_t size, size_t n, void *arg)
@@ -238,7 +252,11 @@ static size_t on_data(char *bytes, size_t size, size_t n, void *arg)
 		r->too_big = true;
 		return 0;
 	}
-	let_body_go(r);
+	if (r->sent == r->body.len) {
+		/* no more questions will be asked: the answer's body has begun */
+		px_buf_free(&r->body);
+		r->sent = 0;
+	}
 	r->h->data(r->h->arg, r->id, bytes, n);
 	return r->cancelled ? 0 : size * n;
 }
@@ -513,7 +531,7 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	SET(HTTP_VERSION, CURL_HTTP_VERSION_1_1);
 	SET(HTTPHEADER, r->anchor ? &r->headers : h->headers);
 	SET(USERAGENT, "pua_exchange/" PX_VERSION);
-	SET(POSTFIELDS, r->body.data ? r->body.data : "");
+	SET(POST, 1L);
 	SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
 	SET(UPLOAD_BUFFERSIZE, 16384L);
 	SET(BUFFERSIZE, r->ceiling ? 16384L : 4096L);
@@ -545,6 +563,10 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	SET(OPENSOCKETDATA, r);
 	SET(HEADERFUNCTION, on_header);
 	SET(HEADERDATA, r);
+	SET(READFUNCTION, on_read);
+	SET(READDATA, r);
+	SET(SEEKFUNCTION, on_seek);
+	SET(SEEKDATA, r);
 	SET(WRITEFUNCTION, on_data);
 	SET(WRITEDATA, r);
 #undef SET
