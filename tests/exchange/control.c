@@ -550,6 +550,8 @@ static int cas_of(struct call *call, const char *name)
 	return -1;
 }
 
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 static json_t *fail_cas(struct call *call)
 {
 	static const struct {
@@ -558,12 +560,14 @@ static json_t *fail_cas(struct call *call)
 		unsigned status;
 	} ways[] = {
 	    {"refuse", AIL_REFUSE, 0}, {"hang", AIL_HANG, 0},    {"freeze", AIL_FREEZE, 0},
-	    {"503", AIL_STATUS, 503},  {"404", AIL_STATUS, 404}, {"401", AIL_STATUS, 401},
-	    {"403", AIL_STATUS, 403},  {"500", AIL_STATUS, 500}, {"busy", AIL_BUSY, 0},
+	    {"code", AIL_CODE, 0},     {"503", AIL_STATUS, 503}, {"404", AIL_STATUS, 404},
+	    {"401", AIL_STATUS, 401},  {"403", AIL_STATUS, 403}, {"500", AIL_STATUS, 500},
+	    {"busy", AIL_BUSY, 0},
 	};
 	int cas = cas_of(call, call->path[1]);
 	json_t *how_json = json_object_get(call->in, "how");
 	json_t *retry = json_object_get(call->in, "retry_after");
+	const char *code = json_string_value(json_object_get(call->in, "code"));
 	int retry_after = retry ? (int)json_integer_value(retry) : -1;
 	char how[24] = "";
 
@@ -585,8 +589,12 @@ static json_t *fail_cas(struct call *call)
 	}
 	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
 		if (strcmp(ways[i].name, how) == 0) {
-			if (front_fail(call->c->front, (unsigned)cas, ways[i].ail, ways[i].status,
-			               retry_after) < 0)
+			struct front_failure x = {ways[i].ail, ways[i].status, retry_after, code};
+
+			if (ways[i].ail == AIL_CODE &&
+			    (!code || !*code || code[strspn(code, LETTERS)]))
+				return bad(call, 400, "code is needed: a ResponseCode");
+			if (front_fail(call->c->front, (unsigned)cas, &x) < 0)
 				return bad(call, 500, "the port can't be opened again");
 			/* they lived in the memory of the server that died */
 			if (ways[i].ail == AIL_REFUSE &&
@@ -596,7 +604,7 @@ static json_t *fail_cas(struct call *call)
 		}
 	return bad(call, 400,
 	           "how must be refuse, hang, freeze, 503, 404, 401, 403, 500, busy, "
-	           "denied or cut");
+	           "code, denied or cut");
 }
 
 static json_t *heal_cas(struct call *call)

@@ -52,6 +52,13 @@ static void schema_fault(struct req *r, const struct violation *v)
 	buf_free(&values);
 }
 
+void ews_fault(struct answer *a, const char *code, const char *text)
+{
+	a->status = 500;
+	a->refused = code;
+	soap_fault(&a->body, code, text, NULL);
+}
+
 void ews_busy(struct answer *a, const char *text, long back_off_ms)
 {
 	char values[120];

@@ -34,6 +34,8 @@ struct answer {
 
 /* Answers a request whose login was right. */
 void ews_answer(struct ews *e, unsigned cas, const char *body, size_t len, struct answer *a);
+/* HTTP 500 with a fault. */
+void ews_fault(struct answer *a, const char *code, const char *text);
 /* HTTP 500 with ErrorServerBusy. */
 void ews_busy(struct answer *a, const char *text, long back_off_ms);
 

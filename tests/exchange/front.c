@@ -59,6 +59,7 @@ struct cas {
 	struct conn *conns;
 	enum ailment ail;
 	unsigned status;
+	char code[64];
 	int retry_after;
 	bool running; /* its daemon is in the loop */
 };
@@ -212,9 +213,13 @@ static ssize_t stream_read(void *arg, uint64_t pos, char *out, size_t max)
 {
 	struct ask *a = arg;
 	struct buf *b = &a->stream->out;
-	size_t n = b->len < max ? b->len : max;
+	const char *end = b->len ? memmem(b->p, b->len, "Envelope>", 9) : NULL;
+	/* each envelope is a chunk, as Exchange flushes them one by one */
+	size_t n = end ? (size_t)(end - b->p) + 9 : b->len;
 
 	(void)pos;
+	if (n > max)
+		n = max;
 	if (a->conn->gone || b->len > OUT_MAX)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (a->stream->muted)
@@ -305,6 +310,12 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 		return send_status(a, 413);
 	if (!is_xml(a))
 		return send_status(a, 415);
+	if (c->ail == AIL_CODE) {
+		ews_fault(&out, c->code, "The server was told to answer so.");
+		refused(c, c->code);
+		n->requests[REQ_OTHER]++;
+		return send_xml(a, out.status, &out.body);
+	}
 	if (c->ail == AIL_BUSY || !a->counted) {
 		ews_busy(&out, "The server cannot service this request right now. Try again later.",
 		         c->retry_after >= 0 ? c->retry_after * 1000L : 5000);
@@ -559,21 +570,23 @@ int front_heal(struct front *f, unsigned cas)
 	return 0;
 }
 
-int front_fail(struct front *f, unsigned cas, enum ailment how, unsigned status, int retry_after)
+int front_fail(struct front *f, unsigned cas, const struct front_failure *x)
+
 {
 	struct cas *c = &f->cas[cas];
 	int rc = front_heal(f, cas);
 
 	if (rc < 0)
 		return rc;
-	c->ail = how;
-	c->status = status;
-	c->retry_after = retry_after;
-	if (how == AIL_REFUSE)
+	c->ail = x->how;
+	c->status = x->status;
+	c->retry_after = x->retry_after;
+	snprintf(c->code, sizeof c->code, "%s", x->code ? x->code : "");
+	if (x->how == AIL_REFUSE)
 		stop(c);
-	if (how == AIL_HANG || how == AIL_FREEZE)
+	if (x->how == AIL_HANG || x->how == AIL_FREEZE)
 		mute(c, true);
-	if (how == AIL_FREEZE) {
+	if (x->how == AIL_FREEZE) {
 		loop_remove_daemon(f->loop, c->mhd);
 		c->running = false;
 	}
@@ -592,8 +605,8 @@ const char *front_name(const struct front *f, unsigned cas)
 
 const char *front_state(const struct front *f, unsigned cas)
 {
-	static const char *const names[] = {"healthy", "refuse", "hang",
-	                                    "freeze",  "status", "busy"};
+	static const char *const names[] = {"healthy", "refuse", "hang", "freeze",
+	                                    "status",  "busy",   "code"};
 
 	return f->ews->denied[cas] ? "denied" : names[f->cas[cas].ail];
 }

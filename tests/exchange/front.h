@@ -15,7 +15,8 @@ enum ailment {
 	AIL_HANG,   /* takes requests and never answers; streams go silent */
 	AIL_FREEZE, /* as a stopped machine: not even TLS gets on */
 	AIL_STATUS, /* every request gets one HTTP status: 503, 404, 401 ... */
-	AIL_BUSY    /* every request gets ErrorServerBusy */
+	AIL_BUSY,   /* every request gets ErrorServerBusy */
+	AIL_CODE    /* every request gets a fault with a given ResponseCode */
 };
 
 struct front_options {
@@ -40,8 +41,15 @@ int front_port(const struct front *f, unsigned cas);
 const char *front_name(const struct front *f, unsigned cas);  /* "cas1" */
 const char *front_state(const struct front *f, unsigned cas); /* "healthy", "refuse" ... */
 
-/* status: with AIL_STATUS. retry_after: seconds, -1: not said. 0, or a negative errno. */
-int front_fail(struct front *f, unsigned cas, enum ailment how, unsigned status, int retry_after);
+struct front_failure {
+	enum ailment how;
+	unsigned status;  /* with AIL_STATUS */
+	int retry_after;  /* seconds, with AIL_STATUS and AIL_BUSY; -1: not said */
+	const char *code; /* with AIL_CODE */
+};
+
+/* Both: 0, or a negative errno when the port can't be opened again. */
+int front_fail(struct front *f, unsigned cas, const struct front_failure *x);
 int front_heal(struct front *f, unsigned cas);
 /* Resets connections; only those with a stream, if so asked. Returns how many. */
 unsigned front_cut(struct front *f, unsigned cas, bool streams_only);

@@ -549,6 +549,7 @@ static void a_cas_can_answer_badly(void **state)
 	    {"{\"how\":404}", "", 404},
 	    {"{\"how\":\"401\"}", "WWW-Authenticate: Basic", 401},
 	    {"{\"how\":\"busy\",\"retry_after\":9}", "Name=\"BackOffMilliseconds\">9000<", 500},
+	    {"{\"how\":\"code\",\"code\":\"ErrorADUnavailable\"}", "a:ErrorADUnavailable", 500},
 	    {"{\"how\":\"denied\"}", "a:ErrorImpersonationDenied", 500},
 	};
 	struct world *w = *state;
