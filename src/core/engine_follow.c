@@ -145,6 +145,13 @@ static void stream_free(struct px_engine *e, unsigned i)
 
 static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, struct px_now now);
 
+static size_t stream_max(const struct px_engine *e)
+{
+	size_t max = e->config.backend->stream_max;
+
+	return max < PX_STREAM_MEMBERS ? max : PX_STREAM_MEMBERS;
+}
+
 static void stream_join(struct px_engine *e, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
@@ -163,10 +170,7 @@ static void stream_join(struct px_engine *e, uint32_t slot, struct px_now now)
 	struct stream *s = e->stream[i];
 	s->member[s->n++] = slot;
 	u->stream = (uint16_t)(i + 1);
-	size_t max = e->config.backend->stream_max < PX_STREAM_MEMBERS
-	                 ? e->config.backend->stream_max
-	                 : PX_STREAM_MEMBERS;
-	if (s->n >= max) {
+	if (s->n >= stream_max(e)) {
 		at->young = 0;
 		stream_do(e, i, PX_S_FULL, now);
 	}
@@ -221,6 +225,39 @@ static bool stream_open(struct px_engine *e, unsigned i, struct px_now now)
 	return s->request != 0;
 }
 
+/* The stream ends and its members, followed by nobody for the moment, join the young one. */
+static void stream_regather(struct px_engine *e, unsigned i, struct px_now now)
+{
+	uint32_t member[PX_STREAM_MEMBERS];
+	unsigned n = e->stream[i]->n;
+
+	memcpy(member, e->stream[i]->member, n * sizeof *member);
+	stream_free(e, i);
+	for (unsigned m = 0; m < n; m++) {
+		px_user(e, member[m])->stream = 0;
+		stream_join(e, member[m], now);
+	}
+}
+
+/* Small streams halve their number with each closing: they seldom close at the same moment. */
+static void merge_another(struct px_engine *e, int gateway, struct px_now now)
+{
+	if (!e->at[gateway].young)
+		return;
+	unsigned young = e->stream[e->at[gateway].young - 1u]->n;
+
+	for (unsigned i = 0; i < e->streams; i++) {
+		struct stream *s = e->stream[i];
+
+		if (!s->used || s->gateway != gateway || s->machine.state != PX_STREAM_RUNNING ||
+		    s->n >= PX_STREAM_SMALL || s->n + young > stream_max(e))
+			continue;
+		stream_tell(e, i, PX_W_UNFOLLOWED, now);
+		stream_regather(e, i, now);
+		return;
+	}
+}
+
 static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, struct px_now now)
 {
 	struct stream *s = e->stream[i];
@@ -253,14 +290,10 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 		return;
 	}
 	if (todo & PX_S_REGATHER) {
-		uint32_t member[PX_STREAM_MEMBERS];
-		unsigned n = s->n;
-		memcpy(member, s->member, n * sizeof *member);
-		stream_free(e, i);
-		for (unsigned m = 0; m < n; m++) {
-			px_user(e, member[m])->stream = 0;
-			stream_join(e, member[m], now);
-		}
+		int gateway = s->gateway;
+
+		stream_regather(e, i, now);
+		merge_another(e, gateway, now);
 		return;
 	}
 	if (todo & PX_S_ANCHOR)

@@ -32,6 +32,7 @@
 #define PX_ANSWER_MS 30000
 #define PX_PROBE_MS 10000
 #define PX_PUBLISH_MS 8000
+#define PX_PUBLISH_PROBE_MS 3000
 
 /* Doubly linked lists of users by slot: a user is in at most one list of each kind. */
 enum link_kind { LINK_READ, LINK_SUBSCRIBE, LINK_PUBLISH, LINKS };

@@ -75,7 +75,7 @@ static void want(struct px_engine *e, uint32_t slot, enum px_presence p, uint32_
 	/* when it began may become known later, or forgotten: that alone is not worth a PUBLISH */
 	if (u->presence == p && u->doc_until == until)
 		return;
-	px_say(e, PX_LOG_INFO, "user=%s presence %s->%s", u->key, px_presence_name(u->presence),
+	px_say(e, PX_LOG_DEBUG, "user=%s presence %s->%s", u->key, px_presence_name(u->presence),
 	       px_presence_name(p));
 	u->presence = (uint8_t)p;
 	u->doc_since = since;
@@ -173,7 +173,8 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 	a->sip.id = (uint64_t)(u->generation & 0xffff) << 48 | (uint64_t)u->publish_no << 32 | slot;
 	a->sip.server = e->esc.current;
 	a->sip.op = op;
-	a->sip.timeout_ms = PX_PUBLISH_MS;
+	/* while it is down the next probe waits for this one's end (P6) */
+	a->sip.timeout_ms = e->esc.down ? PX_PUBLISH_PROBE_MS : PX_PUBLISH_MS;
 	a->sip.expires = 0;
 	if (op != PX_OP_REMOVE)
 		a->sip.expires = e->config.publish_expires > e->expires_floor

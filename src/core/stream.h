@@ -45,9 +45,10 @@ enum {
 	PX_S_UNFOLLOW = 1 << 1, /* its members are no longer followed, for the moment */
 	PX_S_SUSPECT = 1 << 2,  /* the gateway gave no sign of life: let a probe decide */
 	PX_S_LOSE = 1 << 3,     /* its members' subscriptions are lost; the stream ends */
-	PX_S_REGATHER = 1 << 4, /* it was small: its members join the young stream of the gateway;
-	                           the stream ends */
-	PX_S_ANCHOR = 1 << 5,   /* choose another anchor */
+	PX_S_REGATHER =
+	    1
+	    << 4, /* it is small: its members join the young stream of the gateway, with those of another small one; it ends */
+	PX_S_ANCHOR = 1 << 5, /* choose another anchor */
 	PX_S_OPEN = 1 << 6, /* send GetStreamingEvents; if that may not be sent now, send BLOCKED */
 	PX_S_FOLLOW = 1 << 7 /* its members are followed from here on */
 };
@@ -63,11 +64,12 @@ struct px_stream {
 
 /* ms */
 #define PX_STREAM_GATHER_MS 2000
-#define PX_STREAM_OPEN_MS 30000        /* from the request to the first envelope */
+#define PX_STREAM_OPEN_MS 30000 /* from the request to the first envelope */
 #define PX_STREAM_TRIES 3
 #define PX_STREAM_BRIEF_MS                                                                         \
 	5000 /* a stream that ends sooner counts as an opening that failed: no circling */
-#define PX_STREAM_SMALL 100 /* members; fewer merge when their stream closes */
+#define PX_STREAM_SMALL                                                                            \
+	150 /* members; a stream that has fewer merges with another when it closes */
 
 /* A young stream that gathers. */
 void px_stream_init(struct px_stream *s, uint32_t seed, struct px_now now);
