@@ -50,12 +50,12 @@ int main(int argc, char **argv)
 	sim_run(&c, &r);
 	printf("users %u, CAS %u, days %.1f, seed %u: steps %llu, http %llu, reads %llu, "
 	       "subscribes %llu, publishes %llu, boundaries %llu, changes "
-	       "%llu, faults %llu\n",
+	       "%llu, faults %llu, deaths looked at %llu\n",
 	       c.users, c.gateways, c.days, c.seed, (unsigned long long)r.steps,
 	       (unsigned long long)r.http, (unsigned long long)r.reads,
 	       (unsigned long long)r.subscribes, (unsigned long long)r.published,
 	       (unsigned long long)r.boundaries, (unsigned long long)r.changes,
-	       (unsigned long long)r.faults);
+	       (unsigned long long)r.faults, (unsigned long long)r.deaths);
 	printf("violations %llu, longest unexcused difference %llu ms, doubles %llu, uneven %llu, "
 	       "herds %llu, over concurrency %llu, anchors over %llu, "
 	       "not followed %llu, not right %llu\n",

@@ -91,6 +91,7 @@ struct cas {
 	enum cas_state state;
 	int64_t excused;
 	int64_t denied_at;
+	bool died; /* ever: its share of the users is its own matter since */
 	unsigned in_flight;
 	uint64_t probes;
 	int64_t probed_at;
@@ -114,8 +115,9 @@ struct world {
 	size_t wrongs;
 	int64_t excused; /* everybody is, until */
 	enum esc_state esc;
-	uint16_t *anchors; /* hanging connections per mailbox */
-	int64_t even_at;   /* when survivors must be even; 0: not */
+	uint16_t *anchors;    /* hanging connections per mailbox */
+	int64_t even_at;      /* when survivors must be even and everybody followed (P3); 0: not */
+	uint64_t even_faults; /* unless something else has happened since */
 	int64_t denied_from;
 	/* Subscribes per second of a recovery */
 	bool recovering;
@@ -722,7 +724,7 @@ static unsigned healthy(const struct world *w)
 	return n;
 }
 
-/* How long a whole recovery may take: 60 s and the pace for all (P3, P5). */
+/* How long the recovery of everybody may take: 60 s and the pace for all (P5). */
 static int64_t recovery(const struct world *w)
 {
 	return 60 * S + (int64_t)w->c.users * 2;
@@ -735,9 +737,10 @@ static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 
 	trace(w, "cas %u %s", g, hang ? "hangs" : "refuses");
 	w->cas[g].state = hang ? CAS_HANGS : CAS_REFUSES;
+	w->cas[g].died = true;
 	for (uint32_t u = 0; u < w->c.users; u++)
 		if (px_engine_user(w->e, u, &v) && (v.gateway == (int)g))
-			excuse(&w->person[u].excused, noticed + recovery(w));
+			excuse(&w->person[u].excused, noticed + 60 * S); /* P3, P4 */
 	if (!hang) {
 		for (size_t s = 0; s < w->subs; s++)
 			if (w->sub[s].cas == g)
@@ -745,7 +748,8 @@ static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 		cut_streams(w, g);
 	}
 	later(w, w->mono + for_ms, W_HEAL, g, 0, NULL);
-	w->even_at = noticed + recovery(w);
+	w->even_at = noticed + 60 * S;
+	w->even_faults = w->r->faults;
 	if (healthy(w) == 0)
 		excuse(&w->excused, w->mono + for_ms + 33 * S + recovery(w));
 }
@@ -878,15 +882,30 @@ static void check_even(struct world *w)
 	uint32_t least = UINT32_MAX, most = 0;
 
 	w->even_at = 0;
-	/* only among those that have been up all along: one that healed earlier starts with nobody
-	 */
+	if (w->r->faults != w->even_faults)
+		return;
+	w->r->deaths++;
+	/* users of one that is dead, and users nobody follows: a stream may just be reopened, not more */
+	uint32_t stranded = 0, unfollowed = 0;
+	for (uint32_t u = 0; u < w->c.users; u++) {
+		struct px_user_view v;
+		if (!px_engine_user(w->e, u, &v))
+			continue;
+		stranded += v.gateway == PX_NO_GATEWAY || w->cas[v.gateway].state != CAS_UP;
+		unfollowed += v.watch != PX_WATCH_FOLLOWED;
+	}
+	if (stranded || unfollowed > 400)
+		complain(w, &w->r->violations,
+		         "a minute after a CAS died %u users are still there, %u are not followed",
+		         stranded, unfollowed);
+	/* one that healed earlier starts with nobody, and takes nobody back */
 	for (unsigned g = 0; g < p->n; g++) {
-		if (w->cas[g].state != CAS_UP || p->gateway[g].users == 0)
+		if (w->cas[g].state != CAS_UP || w->cas[g].died)
 			continue;
 		least = p->gateway[g].users < least ? p->gateway[g].users : least;
 		most = p->gateway[g].users > most ? p->gateway[g].users : most;
 	}
-	if (least != UINT32_MAX && w->r->faults < 3 && (most - least) * 100 > w->c.users)
+	if (least != UINT32_MAX && (most - least) * 100 > w->c.users)
 		complain(w, &w->r->uneven, "survivors have %u to %u users", least, most);
 }
 

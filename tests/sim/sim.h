@@ -35,6 +35,7 @@ struct sim_config {
 
 struct sim_report {
 	uint64_t steps, published, reads, subscribes, boundaries, changes, http, faults;
+	uint64_t deaths;            /* of a CAS, after which the survivors were looked at */
 	uint64_t violations;        /* promises broken */
 	uint64_t wrong_ms_max;      /* longest difference that no fault excuses */
 	uint64_t in_flight_doubles; /* two PUBLISHes of one user at once */
