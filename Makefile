@@ -20,6 +20,7 @@ libs      = $(shell pkg-config --libs $(1) 2>/dev/null)
 CFLAGS_ALL = $(STD) $(WARN) $(INC) $(patsubst -I%,-isystem %,$(call flags,$(PC) $(SIMPC) $(TESTPC)))
 
 ROOMS    := $(wildcard src/core/*.c) $(wildcard src/backend/*.c) $(wildcard src/io/*.c)
+PLUGIN   := $(filter-out plugin/kamailio.c plugin/opensips.c,$(wildcard plugin/*.c))
 SIM      := $(filter-out tests/exchange/test_%.c tests/exchange/main.c,$(wildcard tests/exchange/*.c))
 WATCH    := $(filter-out tests/watcher/test_%.c tests/watcher/main.c,$(wildcard tests/watcher/*.c))
 UNIT     := $(wildcard tests/test_*.c) $(wildcard tests/exchange/test_*.c) $(wildcard tests/watcher/test_*.c)
@@ -69,7 +70,7 @@ $(BUILD)/asan/bin/exchange/test_front: | $(BUILD)/asan/exchange-sim
 $(BUILD)/asan/bin/watcher/test_%: $(BUILD)/asan/tests/watcher/test_%.o $(call objs,asan,$(WATCH))
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) jansson cmocka)
-$(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS))
+$(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS) $(PLUGIN))
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
 # The engine alone, in virtual time.
