@@ -508,7 +508,7 @@ static json_t *delete_mailbox(struct call *call)
 	if (!mb)
 		return NULL;
 	subs_drop(call->c->ews->subs, mb, -1, "ErrorSubscriptionNotFound");
-	store_remove(call->c->ews->store, mb);
+	store_remove(mb);
 	return json_object();
 }
 

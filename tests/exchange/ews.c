@@ -397,6 +397,7 @@ static int64_t window_time(const xmlNode *n, const struct zone *z)
 static void one_mailbox(struct req *r, const struct freebusy_ask *ask, const char *address)
 {
 	struct mailbox *mb = store_find(r->e->store, address);
+	const struct occurrence *occ;
 	struct buf *b = &r->a->body;
 	const char *code = NULL, *class = "", *text = "";
 	int number = 0;
@@ -440,12 +441,8 @@ static void one_mailbox(struct req *r, const struct freebusy_ask *ask, const cha
 	}
 	buf_str(b, "<ResponseMessage ResponseClass=\"Success\"><ResponseCode>NoError"
 	           "</ResponseCode></ResponseMessage><FreeBusyView>");
-	{
-		const struct occurrence *occ =
-		    store_expand(r->e->store, mb, ask->from, ask->to, &n);
-
-		freebusy_write(b, ask, occ, n);
-	}
+	occ = store_expand(r->e->store, mb, ask->from, ask->to, &n);
+	freebusy_write(b, ask, occ, n);
 	buf_str(b, "</FreeBusyView></FreeBusyResponse>");
 }
 

@@ -106,8 +106,12 @@ static void client_gone(struct source *s, uint32_t events)
 
 	(void)events;
 	conn->gone = true;
-	if (conn->ask)
-		resume(conn->ask);
+	if (!conn->ask)
+		return;
+	/* at once, so that it neither counts against a limit nor takes events that nobody reads */
+	if (conn->ask->stream)
+		conn->ask->stream->over = true;
+	resume(conn->ask);
 }
 
 static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_context,
@@ -220,6 +224,8 @@ static ssize_t stream_read(void *arg, uint64_t pos, char *out, size_t max)
 	(void)pos;
 	if (n > max)
 		n = max;
+	if (a->cas->front->o.chunk && n > a->cas->front->o.chunk)
+		n = a->cas->front->o.chunk;
 	if (a->conn->gone || b->len > OUT_MAX)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (a->stream->muted)

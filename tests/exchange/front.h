@@ -26,6 +26,7 @@ struct front_options {
 	unsigned max_concurrency;
 	int latency_ms, jitter_ms;
 	int cert_days;
+	unsigned chunk; /* streams are cut into chunks of at most so many bytes; 0: they aren't */
 	bool verbose;
 };
 

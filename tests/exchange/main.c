@@ -44,6 +44,7 @@ static const char usage[] =
     "  --max-subscriptions N  EWSMaxSubscriptions, per mailbox (5000)\n"
     "  --latency-ms MS[,J]    each answer takes MS to MS+J milliseconds (0)\n"
     "  --stream exchange|prefixed  how envelopes of streams are written (exchange)\n"
+    "  --chunk BYTES          cuts streams into chunks of at most so many bytes (0: not)\n"
     "  --exit-on-eof          end when standard input ends\n"
     "  --verbose              what the HTTP library reports goes to standard error\n"
     "  --help\n";
@@ -115,6 +116,7 @@ static void read_options(struct options *o, int argc, char **argv)
 		SUBSCRIPTIONS,
 		LATENCY,
 		STREAM,
+		CHUNK,
 		EOF_EXIT,
 		VERBOSE,
 		HELP
@@ -139,6 +141,7 @@ static void read_options(struct options *o, int argc, char **argv)
 	                                      {"max-subscriptions", 1, 0, SUBSCRIPTIONS},
 	                                      {"latency-ms", 1, 0, LATENCY},
 	                                      {"stream", 1, 0, STREAM},
+	                                      {"chunk", 1, 0, CHUNK},
 	                                      {"exit-on-eof", 0, 0, EOF_EXIT},
 	                                      {"verbose", 0, 0, VERBOSE},
 	                                      {"help", 0, 0, HELP},
@@ -214,6 +217,9 @@ static void read_options(struct options *o, int argc, char **argv)
 			    strcmp(optarg, "prefixed") == 0 ? DIALECT_PREFIXED : DIALECT_EXCHANGE;
 			if (strcmp(optarg, "prefixed") != 0 && strcmp(optarg, "exchange") != 0)
 				give_up("--stream", "must be exchange or prefixed");
+			break;
+		case CHUNK:
+			o->front.chunk = (unsigned)number("--chunk", optarg, 0, 32768);
 			break;
 		case EOF_EXIT:
 			o->exit_on_eof = true;

@@ -197,9 +197,8 @@ struct mailbox *store_add(struct store *s, const char *address)
 	return mb;
 }
 
-void store_remove(struct store *s, struct mailbox *mb)
+void store_remove(struct mailbox *mb)
 {
-	(void)s;
 	free(mb->kept);
 	mb->kept = NULL;
 	mb->nkept = 0;

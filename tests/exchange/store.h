@@ -88,7 +88,7 @@ struct mailbox *store_find(struct store *s, const char *address);
 /* Makes the mailbox (with an empty calendar) unless it exists. NULL: not an address. */
 struct mailbox *store_add(struct store *s, const char *address);
 /* The mailbox and its meetings are gone; its struct stays, so pointers to it remain valid. */
-void store_remove(struct store *s, struct mailbox *mb);
+void store_remove(struct mailbox *mb);
 /* index < store_size(); also those that don't exist any more */
 struct mailbox *store_at(struct store *s, uint32_t index);
 uint32_t store_size(const struct store *s);
