@@ -364,24 +364,32 @@ static inline bool px_board_load_cell(void *to, size_t n, const _Atomic uint64_t
 }
 
 /*
- * A new board's descriptor: sized, sealed, its head written. The caller closes it. Negative errno.
- * (Here, since both the module and a worker alone make one.)
+ * Makes an empty memfd (with sealing allowed) a board: sized, its head written, sealed. 0 or a negative errno. (Here, since both the module and a
+ * worker alone make one.)
  */
-static inline int px_board_make(uint32_t rows, uint32_t gateways)
+static inline int px_board_prepare(int fd, uint32_t rows, uint32_t gateways)
 {
 	struct px_board_head head;
-	int fd = memfd_create("pua_exchange board", MFD_CLOEXEC | MFD_ALLOW_SEALING), err;
 
-	if (fd < 0)
-		return -errno;
 	memset(&head, 0, sizeof head);
 	px_board_layout(&head, rows, gateways);
-	if (ftruncate(fd, (off_t)head.size) == 0 &&
-	    pwrite(fd, &head, sizeof head, 0) == (ssize_t)sizeof head &&
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+	if (ftruncate(fd, (off_t)head.size) < 0 ||
+	    pwrite(fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* A new board's descriptor, the caller's to close, or a negative errno. */
+static inline int px_board_make(uint32_t rows, uint32_t gateways)
+{
+	int fd = memfd_create("pua_exchange board", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int err = fd < 0 ? -errno : px_board_prepare(fd, rows, gateways);
+
+	if (err == 0)
 		return fd;
-	err = -errno;
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	return err;
 }
 

@@ -186,8 +186,12 @@ int px_board_new(struct px_board **out, int fd, uint32_t users, unsigned gateway
 		return -ENOMEM;
 	if (own)
 		fd = px_board_make(users, gateways);
-	if (fd < 0 || fstat(fd, &st) < 0) {
+	if (fd < 0 || fstat(fd, &st) < 0)
 		err = fd < 0 ? fd : -errno;
+	else if (st.st_size == 0 &&
+	         ((err = px_board_prepare(fd, users, gateways)) < 0 || fstat(fd, &st) < 0))
+		err = err < 0 ? err : -errno;
+	if (err < 0) {
 		snprintf(why, 256, "board: %s", strerror(-err));
 	} else if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
 	           !px_board_valid(&head, (uint64_t)st.st_size)) {

@@ -15,7 +15,7 @@
 struct px_board;
 
 /*
- * Takes the board behind fd (borrowed; of a former worker, or new), or makes one of its own if fd
+ * Takes the board behind fd (borrowed; of a former worker, new, or an empty memfd), or makes one of its own if fd
  * is -1. Chains are rebuilt from the rows, as a worker may have been killed while it changed them.
  * 0, or a negative errno and a line for the operator in why: not a board of this version, or one
  * with less room than `users` and `gateways`.
