@@ -16,6 +16,11 @@ struct user *px_user(const struct px_engine *e, uint32_t slot)
 	return &e->chunk[slot / CHUNK][slot % CHUNK];
 }
 
+uint32_t px_text_hash(const char *s)
+{
+	return (uint32_t)px_key_hash(s, strlen(s));
+}
+
 /* ---- lists ---- */
 
 void px_list_push(struct px_engine *e, struct list *l, enum link_kind k, uint32_t slot)
@@ -529,7 +534,9 @@ void px_engine_free(struct px_engine *e)
 		return;
 	px_engine_actions_clear(e);
 	free(e->action);
-	px_follow_free(e);
+	px_requests_free(e);
+	px_streams_free(e);
+	px_readings_free(e);
 	for (uint32_t s = 0; s < e->end; s++) {
 		struct user *u = px_user(e, s);
 		px_publication_free(&u->publication);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * engine_in.h - the engine's inside, shared by its three files and nobody else:
+ * engine_in.h - the engine's inside, shared by its files and nobody else:
  *   engine.c          users, deadlines, turns, what can be seen
- *   engine_follow.c   the calendar side: gateways, subscriptions, streams, readings
+ *   engine_follow.c   gateways and the users' watch machines: who is followed where
+ *   engine_request.c  requests to gateways
+ *   engine_stream.c   streams and their members
+ *   engine_read.c     who waits to be read, and batches
  *   engine_publish.c  the presence side: availability, publications
  */
 #ifndef PX_ENGINE_IN_H
@@ -70,7 +73,7 @@ struct user {
 	uint32_t doc_since, doc_until; /* s; 0: not in the document */
 	uint32_t asking;               /* slot of its Subscribe under way + 1; 0: none */
 	struct px_mono publish_began;
-	uint32_t publish_asked;     /* Expires of the one under way */
+	uint32_t publish_asked; /* Expires of the one under way */
 	int16_t gateway;
 	uint16_t stream;     /* + 1; 0: none */
 	uint16_t publish_no; /* counts its PUBLISHes: in the id */
@@ -185,18 +188,56 @@ void px_list_push(struct px_engine *e, struct list *l, enum link_kind k, uint32_
 void px_list_push_front(struct px_engine *e, struct list *l, enum link_kind k, uint32_t slot);
 void px_list_take(struct px_engine *e, struct list *l, enum link_kind k, uint32_t slot);
 
+uint32_t px_text_hash(const char *s);
+
+/* engine_request.c */
+/* Sends a query for an owner; the answer goes to the owner's said and done. 0: out of memory. */
+uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index, int gateway,
+                          const struct px_query *q);
+void px_request_cancel(struct px_engine *e, uint64_t id); /* ends without done; unknown is fine */
+void px_requests_free(struct px_engine *e);
+
+/* engine_stream.c */
+void px_stream_join(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_stream_leave(struct px_engine *e, uint32_t slot); /* none is fine */
+void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item);
+void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *reply,
+                    struct px_now now);
+void px_streams_tick(struct px_engine *e, struct px_now now);
+struct px_mono px_streams_due(const struct px_engine *e);
+void px_streams_free(struct px_engine *e);
+
+/* engine_read.c */
+void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why,
+             struct px_now now); /* its calendar should be read */
+void px_unmark(struct px_engine *e,
+               uint32_t slot); /* out of its gateway's queues; a batch under way goes on */
+void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *item);
+void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply *reply,
+                     struct px_now now);
+void px_set_sweep(struct px_engine *e, struct user *u,
+                  struct px_now now); /* when it is read next without a reason */
+void px_readings_evacuate(struct px_engine *e, int g, struct px_now now);
+void px_readings_pump(struct px_engine *e, int g, struct px_now now);
+void px_readings_tick(struct px_engine *e, struct px_now now);
+struct px_mono px_readings_due(const struct px_engine *e, struct px_now now);
+void px_readings_free(struct px_engine *e);
+
 /* engine_follow.c */
 void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, struct px_now now);
-void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why,
-             struct px_now now);                             /* its calendar should be read */
-void px_follow_tick(struct px_engine *e, struct px_now now); /* streams, readings, gateways */
-void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now);
-void px_follow_pump(struct px_engine *e, struct px_now now);
-struct px_mono px_follow_due(const struct px_engine *e, struct px_now now);
-struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u);
-void px_follow_free(struct px_engine *e);
+/* What an answer or a probe changed for the gateway and so for its users. */
+void px_gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
+                        const struct px_reply *r, struct px_now now);
+/* The answer to a Subscribe; `got` is the new id or NULL, and is taken. */
+void px_subscribed(struct px_engine *e, const struct request *r, uint32_t request_slot,
+                   const struct px_reply *reply, char *got, struct px_now now);
 void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subscription,
               struct px_now now);
+void px_follow_tick(struct px_engine *e, struct px_now now);
+void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now);
+struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u);
+void px_follow_pump(struct px_engine *e, struct px_now now);
+struct px_mono px_follow_due(const struct px_engine *e, struct px_now now);
 
 /* engine_publish.c */
 void px_present(struct px_engine *e, uint32_t slot,

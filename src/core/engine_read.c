@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Readings: who waits to be read, in which batch, and what comes of it (read.h). */
+#include "core/engine_in.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void px_unmark(struct px_engine *e, uint32_t slot)
+{
+	struct user *u = px_user(e, slot);
+
+	if (u->read_queue != READ_NONE)
+		px_list_take(e, &e->at[u->gateway].read[u->read_queue], LINK_READ, slot);
+	u->read_queue = READ_NONE;
+}
+
+void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	u->dirty = u->dirty || why != READ_SWEEP;
+	px_user_touch(e, slot);
+	if (u->reading) {
+		u->again = u->again || why == READ_HOT;
+		return;
+	}
+	if (!u->on || u->leaving || u->gateway == PX_NO_GATEWAY ||
+	    u->watch.state == PX_WATCH_HOMELESS ||
+	    (u->read_queue != READ_NONE && u->read_queue <= why))
+		return;
+	px_unmark(e, slot);
+	struct at_gateway *at = &e->at[u->gateway];
+	if (at->read[why].n == 0)
+		at->read_since[why] = now.mono;
+	px_list_push(e, &at->read[why], LINK_READ, slot);
+	u->read_queue = (uint8_t)why;
+}
+
+static void reading_clear(struct reading *r)
+{
+	for (unsigned i = 0; r->staged && i < r->n; i++)
+		px_calendar_free(&r->staged[i]);
+	free(r->staged);
+	free(r->refused);
+	r->staged = NULL;
+	r->refused = NULL;
+	r->code = NULL;
+}
+
+static struct reading *reading_new(struct px_engine *e, unsigned *index)
+{
+	unsigned i = 0;
+
+	while (i < e->readings && e->reading[i]->used)
+		i++;
+	if (i == e->readings) {
+		if (e->readings == e->readings_cap) {
+			unsigned cap = e->readings_cap ? 2 * e->readings_cap : 16;
+			struct reading **more = realloc(e->reading, cap * sizeof(struct reading *));
+			if (!more)
+				return NULL;
+			e->reading = more;
+			e->readings_cap = cap;
+		}
+		e->reading[i] = calloc(1, sizeof(struct reading));
+		if (!e->reading[i])
+			return NULL;
+		e->readings++;
+	}
+	*e->reading[i] = (struct reading){.used = true};
+	px_read_init(&e->reading[i]->machine, ++e->seq * 2654435761u ^ e->config.seed);
+	*index = i;
+	return e->reading[i];
+}
+
+/* The member if it still is the user that was asked about. */
+static struct user *reading_user(struct px_engine *e, const struct reading *r, unsigned i)
+{
+	struct user *u = px_user(e, r->user[i].slot);
+
+	return u->used && u->generation == r->user[i].generation ? u : NULL;
+}
+
+static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
+{
+	struct reading *r = e->reading[index];
+	const char *name[PX_READ_USERS];
+
+	if (!px_pool_may_send(&e->pool, r->gateway, now))
+		return false;
+	for (unsigned i = 0; i < r->n; i++) {
+		struct user *u = reading_user(e, r, i);
+		if (!u) { /* gone while the batch rested: close the gap */
+			r->user[i--] = r->user[--r->n];
+			continue;
+		}
+		name[i] = u->mailbox;
+	}
+	if (r->n == 0)
+		return false;
+	/* two hours back: a clock that is set back a little still finds itself in the window, and
+	 * the begin of what runs is mostly known */
+	r->from = (struct px_wall){(now.wall.ms / 60000 - 120) * 60000};
+	r->until = (struct px_wall){(now.wall.ms / 60000 + 1) * 60000 + e->config.horizon_s * 1000};
+	r->staged = calloc(r->n, sizeof *r->staged);
+	r->refused = calloc(2, r->n);
+	r->code = r->refused ? r->refused + r->n : NULL;
+	const struct px_query q = {
+	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
+	if (!r->staged || !r->refused ||
+	    !px_request_start(e, OWNER_READING, index, r->gateway, &q)) {
+		reading_clear(r);
+		return false;
+	}
+	for (unsigned i = 0; i < r->n; i++) {
+		struct user *u = px_user(e, r->user[i].slot);
+		u->again = false; /* what changes from here on is not surely in the answer */
+	}
+	e->counts.reads++;
+	return true;
+}
+
+static void reading_end(struct px_engine *e, struct reading *r)
+{
+	for (unsigned i = 0; i < r->n; i++) {
+		struct user *u = reading_user(e, r, i);
+		if (u)
+			u->reading = u->renamed = false;
+	}
+	reading_clear(r);
+	r->used = false;
+}
+
+/* Its own reading failed for a passing reason. */
+static void read_later(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	if (u->read_failures < UINT8_MAX)
+		u->read_failures++;
+	u->dirty = true;
+	u->read_due = px_after(now, px_backoff(PX_WATCH_RETRY_MIN, PX_WATCH_RETRY_MAX,
+	                                       u->read_failures, u->watch.seed));
+	px_user_schedule(e, slot);
+	px_user_touch(e, slot);
+}
+
+/* A user's own verdict, from a batch or alone. */
+static void read_refused(struct px_engine *e, uint32_t slot, enum px_verdict v, uint8_t code,
+                         struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	u->trouble = code;
+	if (v == PX_V_USER) {
+		u->dirty = true;
+		px_watch_event(e, slot, PX_W_USER, now);
+	} else {
+		read_later(e, slot, now);
+		if (v == PX_V_LOST) /* this gateway can't reach that mailbox; another may */
+			px_watch_event(e, slot, PX_W_LOST, now);
+	}
+}
+
+void px_set_sweep(struct px_engine *e, struct user *u, struct px_now now)
+{
+	int64_t every = e->config.resync_s * 1000;
+
+	/* before what we know would count as stale */
+	if (every > e->config.stale_after_s * 750)
+		every = e->config.stale_after_s * 750;
+	u->read_due = px_after(now, every - every / 4 * (int64_t)(u->watch.seed % 1000) / 1000);
+}
+
+static void commit(struct px_engine *e, struct reading *r, unsigned i, struct px_now now)
+{
+	uint32_t slot = r->user[i].slot;
+	struct user *u = px_user(e, slot);
+
+	if (u->renamed) /* it is about another mailbox */
+		return;
+	if (r->refused[i]) {
+		read_refused(e, slot, (enum px_verdict)(r->refused[i] - 1), r->code[i], now);
+		return;
+	}
+	if (r->staged[i].until == 0) { /* neither read nor refused: the backend says that an answer
+		                          is whole only if none is missing */
+		read_later(e, slot, now);
+		return;
+	}
+	px_calendar_free(&u->calendar);
+	u->calendar = r->staged[i];
+	r->staged[i] = (struct px_calendar){0};
+	u->read_failures = 0;
+	u->dirty = u->again;
+	u->good_at = now.mono;
+	u->read_at = (uint32_t)(now.wall.ms / 1000);
+	if (u->stale) {
+		u->stale = false;
+		px_say(e, PX_LOG_NOTICE, "user=%s fresh", u->key);
+	}
+	if (u->watch.state != PX_WATCH_PARKED)
+		u->trouble = 0;
+	px_set_sweep(e, u, now);
+	px_present(e, slot, now);
+	px_user_touch(e, slot);
+}
+
+void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply *reply,
+                     struct px_now now)
+{
+	struct reading *r = e->reading[index];
+	/* its users have moved: there is nothing to wait for here */
+	bool gone = e->pool.gateway[r->gateway].health != PX_GW_UP;
+	unsigned todo = px_read_answered(
+	    &r->machine, gone && reply->verdict != PX_V_OK ? PX_V_SERVER : reply->verdict, r->n,
+	    now);
+	uint8_t code = px_trouble(e, reply->code);
+
+	if (!(todo & PX_R_COMMIT) && !(todo & PX_R_MARK))
+		px_say(e, PX_LOG_WARN,
+		       "read gateway=%s users=%u refused why=%s code=%s detail=\"%s\"",
+		       e->pool.gateway[r->gateway].name, r->n, px_verdict_name(reply->verdict),
+		       reply->code, reply->detail);
+	if (todo & PX_R_SPLIT) {
+		unsigned other, half = r->n / 2;
+		struct reading *s = reading_new(e, &other);
+		r = e->reading[index];
+		if (s) {
+			s->gateway = r->gateway;
+			s->machine = r->machine;
+			s->machine.seed ^= ++e->seq;
+			s->n = r->n - half;
+			memcpy(s->user, r->user + half, s->n * sizeof *s->user);
+			for (unsigned i = half; i < r->n; i++)
+				px_calendar_free(&r->staged[i]);
+			r->n = half;
+		}
+	}
+	for (unsigned i = 0; i < r->n && todo & PX_R_END; i++) {
+		struct user *u = reading_user(e, r, i);
+		if (!u)
+			continue;
+		u->reading = false;
+		if (todo & PX_R_COMMIT)
+			commit(e, r, i, now);
+		else if (todo & PX_R_ALONE)
+			read_refused(e, r->user[i].slot, reply->verdict, code, now);
+		if (todo & PX_R_MARK || u->again || u->renamed)
+			px_mark(e, r->user[i].slot, u->again ? READ_HOT : READ_COLD, now);
+		u->again = u->renamed = false;
+		px_user_maybe_free(e, r->user[i].slot);
+	}
+	reading_clear(r);
+	if (todo & PX_R_END)
+		r->used = false;
+}
+
+/* A batch that rested: ask again, unless its gateway is no longer its users' one. */
+static void reading_due(struct px_engine *e, unsigned index, struct px_now now)
+{
+	struct reading *r = e->reading[index];
+
+	if (!(px_read_tick(&r->machine, now) & PX_R_ASK) || reading_ask(e, index, now))
+		return;
+	if (r->n == 0) {
+		r->used = false;
+		return;
+	}
+	px_read_blocked(&r->machine, now);
+}
+
+static void start_reading(struct px_engine *e, int g, struct px_now now)
+{
+	struct at_gateway *at = &e->at[g];
+	unsigned index;
+	struct reading *r = reading_new(e, &index);
+	size_t max = e->config.backend->read_max < PX_READ_USERS ? e->config.backend->read_max
+	                                                         : PX_READ_USERS;
+
+	if (!r)
+		return;
+	r->gateway = g;
+	/* the urgent first; whoever else waits comes along */
+	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++) {
+		while (r->n < max && at->read[q].n) {
+			uint32_t slot = at->read[q].head;
+			struct user *u = px_user(e, slot);
+
+			px_unmark(e, slot);
+			u->reading = true;
+			r->user[r->n++] = (struct member){slot, u->generation};
+		}
+		at->read_since[q] = now.mono;
+	}
+	if (!reading_ask(e, index, now)) /* out of memory: the batch rests */
+		px_read_blocked(&r->machine, now);
+}
+
+void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *item)
+{
+	struct reading *b = e->reading[index];
+
+	if (item->index >= b->n)
+		return;
+	if (item->kind == PX_ITEM_CALENDAR) {
+		px_calendar_free(&b->staged[item->index]);
+		if (px_calendar_make(&b->staged[item->index], item->interval, item->n, b->from,
+		                     b->until) != 0)
+			b->refused[item->index] = PX_V_TRANSIENT + 1;
+	} else if (item->kind == PX_ITEM_REFUSED) {
+		b->refused[item->index] = (uint8_t)(item->verdict + 1);
+		b->code[item->index] = px_trouble(e, item->code ? item->code : "");
+	}
+}
+
+/* Batches that rest at a gateway which is left: their users are read elsewhere. */
+void px_readings_evacuate(struct px_engine *e, int g, struct px_now now)
+{
+	for (unsigned i = 0; i < e->readings; i++) {
+		struct reading *r = e->reading[i];
+
+		if (!r->used || r->gateway != g || r->machine.state != PX_READ_RESTING)
+			continue;
+		reading_end(e, r);
+		for (unsigned m = 0; m < r->n; m++)
+			if (reading_user(e, r, m))
+				px_mark(e, r->user[m].slot, READ_HOT, now);
+	}
+}
+
+/* When may the batch that this list asks for leave? Not set: there is none. */
+static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue q)
+{
+	const struct at_gateway *at = &e->at[g];
+	const struct px_gateway *gw = &e->pool.gateway[g];
+	int64_t gather =
+	    q == READ_SWEEP ? e->config.resync_s * 1000 / PX_SWEEP_GATHER : PX_GATHER_MS;
+	struct px_mono when = at->read_since[q];
+
+	if (at->read[q].n == 0)
+		return (struct px_mono){0};
+	if (at->read[q].n < e->config.backend->read_max)
+		when.ms += gather;
+	if (q == READ_HOT)
+		return when;
+	/* one place stays free for those whose calendar has changed */
+	if (gw->in_flight && gw->in_flight + 1 >= gw->limit)
+		return (struct px_mono){0};
+	return when.ms > at->cold_next.ms ? when : at->cold_next;
+}
+
+void px_readings_pump(struct px_engine *e, int g, struct px_now now)
+{
+	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++)
+		while (px_pool_may_send(&e->pool, g, now) && px_due(batch_at(e, g, q), now)) {
+			unsigned before = e->pool.gateway[g].in_flight;
+
+			if (q != READ_HOT)
+				e->at[g].cold_next = px_after(now, PX_COLD_SPACING_MS);
+			start_reading(e, g, now);
+			if (e->pool.gateway[g].in_flight == before)
+				break; /* out of memory */
+		}
+}
+
+void px_readings_tick(struct px_engine *e, struct px_now now)
+{
+	for (unsigned i = 0; i < e->readings; i++)
+		if (e->reading[i]->used && e->reading[i]->machine.state == PX_READ_RESTING)
+			reading_due(e, i, now);
+}
+
+struct px_mono px_readings_due(const struct px_engine *e, struct px_now now)
+{
+	struct px_mono at = {0};
+
+	for (unsigned i = 0; i < e->readings; i++)
+		if (e->reading[i]->used)
+			at = px_earlier(at, e->reading[i]->machine.due);
+	/* what waits for an answer or the end of a pause is woken by that */
+	for (int g = 0; g < (int)e->pool.n; g++)
+		for (enum read_queue q = READ_HOT;
+		     q < READ_QUEUES && px_pool_may_send(&e->pool, g, now); q++)
+			at = px_earlier(at, batch_at(e, g, q));
+	return at;
+}
+
+void px_readings_free(struct px_engine *e)
+{
+	for (unsigned i = 0; i < e->readings; i++) {
+		reading_clear(e->reading[i]);
+		free(e->reading[i]);
+	}
+	free(e->reading);
+}
