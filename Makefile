@@ -34,7 +34,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all deps settings-table check check-unit check-io check-hosts bench layers lint clean asan sim-long
+.PHONY: all deps settings-table check check-unit check-io check-hosts bench layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -90,7 +90,7 @@ settings-table: $(BUILD)/settings_table
 deps:
 	tests/deps $(if $(KAMAILIO),--kamailio)
 
-check: asan
+check: asan layers
 	tests/run unit io hosts
 check-unit: $(UNITBIN)
 	tests/run unit
@@ -98,6 +98,27 @@ check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
 	tests/run io
 check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
 	tests/run hosts
+
+# what it is worth: tests/bench/README.md; BENCH="publish cold follow" names parts of it
+$(BUILD)/bench/%: $(call objs,obj,tests/bench/%.c)
+	@mkdir -p $(@D)
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,sofia-sip-ua)
+bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim bench/sink bench/nta_loop)
+	/usr/bin/python3 tests/bench/bench.py $(BENCH)
+
+# which room may know which
+layers:
+	tests/layers
+
+lint:
+	git ls-files '*.c' '*.h' | xargs clang-format -n -Werror
+	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr --std=c11 \
+		--suppress=missingIncludeSystem -Iinclude -Isrc src plugin
+
+# 10,000 users, 4 CAS, 3 days, every fault at once; SEEDS="1 2 3" for more of them
+SEEDS ?= 1 2 3
+sim: $(BUILD)/sim
+	for s in $(SEEDS); do $(BUILD)/sim -s $$s || exit 1; done
 
 clean:
 	rm -rf $(BUILD)

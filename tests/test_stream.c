@@ -51,7 +51,8 @@ static void test_silence_asks_for_a_probe(void **state)
 
 	step(&s, PX_S_ALIVE, 20000); /* the last sign of life */
 	assert_int_equal(s.due.ms, 20000 + 2 * HEARTBEAT);
-	assert_int_equal(step(&s, PX_S_DUE, 110000), PX_S_CANCEL | PX_S_UNFOLLOW | PX_S_SUSPECT | PX_S_OPEN);
+	assert_int_equal(step(&s, PX_S_DUE, 110000),
+	                 PX_S_CANCEL | PX_S_UNFOLLOW | PX_S_SUSPECT | PX_S_OPEN);
 	assert_int_equal(s.due.ms, 110000 + PX_STREAM_OPEN_MS);
 	assert_int_equal(step(&s, PX_S_DUE, s.due.ms), PX_S_CANCEL | PX_S_SUSPECT);
 	assert_int_equal(s.state, PX_STREAM_WAITING);

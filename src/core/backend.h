@@ -15,10 +15,10 @@
 /* What a server's answer means for us, by what we must do. */
 enum px_verdict {
 	PX_V_OK,
-	PX_V_SERVER,    /* this gateway can't serve anybody: down until a probe succeeds, its users move */
-	PX_V_LOST,      /* this subscription is gone or was refused: its user is assigned again */
-	PX_V_BUSY,      /* throttled: back off, nobody moves */
-	PX_V_DENIED,    /* login or impersonation refused on this gateway: ask one other before the pool is held */
+	PX_V_SERVER, /* this gateway can't serve anybody: down until a probe succeeds, its users move */
+	PX_V_LOST, /* this subscription is gone or was refused: its user is assigned again */
+	PX_V_BUSY, /* throttled: back off, nobody moves */
+	PX_V_DENIED, /* login or impersonation refused on this gateway: ask one other before the pool is held */
 	PX_V_USER,      /* this user's own trouble (no mailbox, no right): park the user */
 	PX_V_TRANSIENT, /* back off for this request, keep everything */
 	PX_VERDICTS
@@ -33,15 +33,16 @@ enum px_http_fail {
 	PX_HTTP_TIMEOUT,  /* connected, but no answer in time */
 	PX_HTTP_CUT,      /* the connection ended in the middle */
 	PX_HTTP_TOO_BIG,  /* we ended it: over a ceiling */
-	PX_HTTP_LOCAL     /* out of memory, descriptors: our own trouble, the server's not to blame */
+	PX_HTTP_LOCAL /* out of memory, descriptors: our own trouble, the server's not to blame */
 };
 
 struct px_http_answer {
 	enum px_http_fail fail;
 	int status;             /* 0 if none came */
 	int64_t retry_after_ms; /* Retry-After; -1: none */
-	const char *type;       /* Content-Type, lower case without parameters; NULL: none; borrowed */
-	const char *detail;     /* what the library said, for the log and the board; NULL: nothing; borrowed */
+	const char *type; /* Content-Type, lower case without parameters; NULL: none; borrowed */
+	const char
+	    *detail; /* what the library said, for the log and the board; NULL: nothing; borrowed */
 };
 
 enum px_ask {
@@ -49,7 +50,7 @@ enum px_ask {
 	PX_ASK_UNSUBSCRIBE, /* mailbox, id[0] */
 	PX_ASK_STREAM,      /* mailbox = anchor, id[0..n), minutes */
 	PX_ASK_READ,        /* name[0..n), from, until */
-	PX_ASK_PROBE,       /* mailbox: the cheapest request that shows login and impersonation; from, until */
+	PX_ASK_PROBE, /* mailbox: the cheapest request that shows login and impersonation; from, until */
 	PX_ASKS
 };
 const char *px_ask_name(enum px_ask a); /* "subscribe", ... */
@@ -66,8 +67,8 @@ struct px_query {
 };
 
 enum px_item_kind {
-	PX_ITEM_CALENDAR,   /* index, interval[0..n): mailbox `index` of the query was read whole */
-	PX_ITEM_REFUSED,    /* index, verdict, code: mailbox `index` couldn't be read; the others could */
+	PX_ITEM_CALENDAR, /* index, interval[0..n): mailbox `index` of the query was read whole */
+	PX_ITEM_REFUSED, /* index, verdict, code: mailbox `index` couldn't be read; the others could */
 	PX_ITEM_SUBSCRIBED, /* id: the new subscription */
 	PX_ITEM_CHANGED,    /* id: something changed in that subscription's calendar */
 	PX_ITEM_ALIVE,      /* a stream's heartbeat (any whole envelope that reports no error) */
@@ -92,20 +93,22 @@ typedef void px_item_h(void *arg, const struct px_item *item);
 
 struct px_reply {
 	enum px_verdict verdict;
-	int64_t backoff_ms;         /* the server's wish; 0: none */
-	char code[PX_CODE_MAX];     /* "ErrorServerBusy", "HTTP 503", "connect": one word or two, safe to log */
-	char detail[PX_DETAIL_MAX]; /* what else is known, printable ASCII/UTF-8 without control characters; "" if nothing */
+	int64_t backoff_ms; /* the server's wish; 0: none */
+	char code
+	    [PX_CODE_MAX]; /* "ErrorServerBusy", "HTTP 503", "connect": one word or two, safe to log */
+	char detail
+	    [PX_DETAIL_MAX]; /* what else is known, printable ASCII/UTF-8 without control characters; "" if nothing */
 };
 
 struct px_parse; /* one answer being read */
 
 struct px_backend {
-	const char *name;    /* "ews" */
-	const char *method;  /* "POST" */
-	const char *type;    /* Content-Type of what we send */
-	size_t read_max;     /* mailboxes in one PX_ASK_READ */
-	size_t stream_max;   /* ids in one PX_ASK_STREAM */
-	size_t id_max;       /* bytes of the longest subscription id that is accepted */
+	const char *name;     /* "ews" */
+	const char *method;   /* "POST" */
+	const char *type;     /* Content-Type of what we send */
+	size_t read_max;      /* mailboxes in one PX_ASK_READ */
+	size_t stream_max;    /* ids in one PX_ASK_STREAM */
+	size_t id_max;        /* bytes of the longest subscription id that is accepted */
 	int64_t heartbeat_ms; /* the server's, on a stream */
 
 	/* Appends the body to out. out->failed when it doesn't fit. */

@@ -52,18 +52,19 @@ enum px_login { PX_LOGIN_OPEN, PX_LOGIN_RETRYING, PX_LOGIN_ASKING, PX_LOGIN_HELD
 struct px_gateway {
 	char name[PX_GATEWAY_NAME_MAX + 1];
 	enum px_health health;
-	bool probing;              /* its one probe is in flight */
-	struct px_mono probe_at;   /* next probe; set whenever health isn't UP (or is suspect) and no probe is in flight; waits while login isn't OPEN */
-	unsigned failures;         /* probes in a row that failed */
+	bool probing; /* its one probe is in flight */
+	struct px_mono
+	    probe_at; /* next probe; set whenever health isn't UP (or is suspect) and no probe is in flight; waits while login isn't OPEN */
+	unsigned failures;           /* probes in a row that failed */
 	unsigned limit, concurrency; /* requests in flight now allowed / at most */
-	unsigned in_flight;        /* requests, streams not counted */
+	unsigned in_flight;          /* requests, streams not counted */
 	struct px_mono paused_until; /* throttled */
 	unsigned busy_in_a_row;
 	struct px_mono limit_grows_at;
-	unsigned acquitted;        /* times that RETRYING was accepted there ... */
+	unsigned acquitted;          /* times that RETRYING was accepted there ... */
 	struct px_mono acquitted_at; /* ... since then */
-	uint32_t users;            /* assigned */
-	uint64_t requests, errors; /* since the start; streams count as requests */
+	uint32_t users;              /* assigned */
+	uint64_t requests, errors;   /* since the start; streams count as requests */
 	char last_error[PX_CODE_MAX + PX_DETAIL_MAX]; /* code, blank, detail; "" if never */
 	struct px_wall last_error_at;
 };
@@ -73,13 +74,13 @@ struct px_pool {
 	unsigned n;
 	unsigned next_first, next_again; /* round robins */
 	enum px_login login;
-	int accused;              /* the gateway that said DENIED first; PX_NO_GATEWAY */
-	bool refused_twice;       /* the accused has said so again */
-	unsigned asked;           /* how far round the ring, from the accused, gateways were asked since */
-	int asking;               /* the gateway where the login's probe is in flight; PX_NO_GATEWAY */
+	int accused;        /* the gateway that said DENIED first; PX_NO_GATEWAY */
+	bool refused_twice; /* the accused has said so again */
+	unsigned asked; /* how far round the ring, from the accused, gateways were asked since */
+	int asking;     /* the gateway where the login's probe is in flight; PX_NO_GATEWAY */
 	struct px_mono held_until; /* not OPEN: when the login's next probe is due */
 	struct px_mono settled_at; /* set for 2 s after the first return from wholly down */
-	uint32_t seed;            /* jitter */
+	uint32_t seed;             /* jitter */
 };
 
 /* What a verdict changed, for the engine to act on. When several did, the first of DOWN, HELD, OPEN, UP; health and login tell all. */
@@ -88,10 +89,13 @@ enum px_pool_change {
 	PX_POOL_GATEWAY_DOWN, /* its users must move */
 	PX_POOL_GATEWAY_UP,   /* users without a healthy gateway may come */
 	PX_POOL_HELD,         /* login has become HELD: nobody moves, nothing is sent */
-	PX_POOL_OPEN          /* sending may go on; a gateway may have become REFUSED: then its users must move; or UP */
+	PX_POOL_OPEN /* sending may go on; a gateway may have become REFUSED: then its users must move; or UP */
 };
 
-int px_pool_init(struct px_pool *p, unsigned n, uint32_t seed); /* 0 or -ENOMEM; the caller then fills name and concurrency (limit is set by it) */
+int px_pool_init(
+    struct px_pool *p, unsigned n,
+    uint32_t
+        seed); /* 0 or -ENOMEM; the caller then fills name and concurrency (limit is set by it) */
 void px_pool_free(struct px_pool *p);
 void px_pool_gateway(struct px_pool *p, unsigned i, const char *name, unsigned concurrency);
 
@@ -115,7 +119,8 @@ void px_pool_started(struct px_pool *p, int gateway, bool stream);
  * Every answer of a request that isn't a probe goes through here. `stream`: as given to started. r->verdict LOST, USER, TRANSIENT say nothing about the
  * gateway beyond being an error for the counters (USER and LOST aren't counted as gateway errors).
  */
-enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream, const struct px_reply *r, struct px_now now);
+enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
+                                  const struct px_reply *r, struct px_now now);
 
 /* One request there got no answer in time. That may be one slow mailbox: a probe decides for the gateway. Nothing if one is under way. */
 void px_pool_suspect(struct px_pool *p, int gateway, struct px_now now);
@@ -124,7 +129,8 @@ void px_pool_suspect(struct px_pool *p, int gateway, struct px_now now);
  * The gateway whose probe is due now, or PX_NO_GATEWAY. The caller must send exactly one probe there: started(), then probed(); or unsent(). Call until it says none.
  */
 int px_pool_probe(struct px_pool *p, struct px_now now);
-enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct px_reply *r, struct px_now now);
+enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct px_reply *r,
+                                   struct px_now now);
 /* The probe couldn't be sent (nobody to ask about), and wasn't started(): try again in a second. */
 void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now);
 

@@ -46,35 +46,46 @@ struct px_sip_answer {
 
 /* What an answer says about the presence server as a whole (esc.h). */
 enum px_esc_word {
-	PX_ESC_ALIVE,   /* it answered as a server that works */
-	PX_ESC_FAILED,  /* silence, lost connection, 408: nobody's PUBLISH would do better */
-	PX_ESC_PAUSE,   /* 503: for retry_after */
-	PX_ESC_UNSURE   /* 5xx, 480 and their like: may be about this user alone; or it never left */
+	PX_ESC_ALIVE,  /* it answered as a server that works */
+	PX_ESC_FAILED, /* silence, lost connection, 408: nobody's PUBLISH would do better */
+	PX_ESC_PAUSE,  /* 503: for retry_after */
+	PX_ESC_UNSURE  /* 5xx, 480 and their like: may be about this user alone; or it never left */
 };
 
 struct px_publication {
-	uint8_t state;    /* enum px_pub_state */
-	uint8_t op;       /* in flight */
-	bool want;        /* a document should stand there */
-	bool newer;       /* the wanted document differs from the one that was last confirmed or is in flight */
-	bool unsure;      /* a PUBLISH with this ETag (or an initial one) was sent and its fate isn't known */
-	bool check;       /* its ETag should be verified by a refresh (the server may have lost its memory) */
+	uint8_t state; /* enum px_pub_state */
+	uint8_t op;    /* in flight */
+	bool want;     /* a document should stand there */
+	bool
+	    newer; /* the wanted document differs from the one that was last confirmed or is in flight */
+	bool
+	    unsure; /* a PUBLISH with this ETag (or an initial one) was sent and its fate isn't known */
+	bool
+	    check; /* its ETag should be verified by a refresh (the server may have lost its memory) */
 	bool gave_up;     /* BACKOFF: because of 403 and its like; nothing hastens it */
 	uint8_t failures; /* in a row */
 	uint8_t minis;    /* 423 in a row */
 	uint32_t expires; /* s, granted; 0: none */
 	char *etag;       /* owned; NULL: none */
-	struct px_mono due; /* STANDING: refresh; BACKOFF: next try; IN_FLIGHT, WAITING, OFF: not set (the sender and the queue see to it) */
+	struct px_mono
+	    due; /* STANDING: refresh; BACKOFF: next try; IN_FLIGHT, WAITING, OFF: not set (the sender and the queue see to it) */
 	struct px_mono lapses; /* the server drops the document then; not set: nothing stands */
-	uint32_t seed;    /* spreads refreshes and retries; fixed per user */
+	uint32_t seed;         /* spreads refreshes and retries; fixed per user */
 };
 
 /* What the caller must do after a call. */
 enum {
-	PX_PUB_QUEUE = 1 << 0,  /* it is WAITING: give it a turn when the window allows; if it waits already, it may have become urgent */
-	PX_PUB_URGENT = 1 << 1, /* with QUEUE: before checks and refreshes (a watcher would see the difference) */
-	PX_PUB_LOST = 1 << 2,   /* an ETag that was sure is unknown to the server: has it lost its memory? (412) */
-	PX_PUB_GAVE_UP = 1 << 3 /* 403, 404, 405, 489, 501, 6xx ...: long retry; worth a line in the log */
+	PX_PUB_QUEUE =
+	    1
+	    << 0, /* it is WAITING: give it a turn when the window allows; if it waits already, it may have become urgent */
+	PX_PUB_URGENT =
+	    1
+	    << 1, /* with QUEUE: before checks and refreshes (a watcher would see the difference) */
+	PX_PUB_LOST =
+	    1
+	    << 2, /* an ETag that was sure is unknown to the server: has it lost its memory? (412) */
+	PX_PUB_GAVE_UP =
+	    1 << 3 /* 403, 404, 405, 489, 501, 6xx ...: long retry; worth a line in the log */
 };
 
 /* px_publication begins zeroed, with seed set. */
@@ -101,7 +112,8 @@ enum px_pub_op px_publication_turn(struct px_publication *p, struct px_now now);
  * *word tells what it means for the server. An ETag over PX_ETAG_MAX is not kept: the document stands until it
  * lapses and is then made anew.
  */
-unsigned px_publication_answer(struct px_publication *p, const struct px_sip_answer *a, uint32_t ask_expires, uint32_t *expires_floor,
+unsigned px_publication_answer(struct px_publication *p, const struct px_sip_answer *a,
+                               uint32_t ask_expires, uint32_t *expires_floor,
                                enum px_esc_word *word, struct px_now now);
 
 const char *px_pub_state_name(enum px_pub_state s);
