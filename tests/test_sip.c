@@ -334,6 +334,7 @@ static struct {
 static struct px_action publish(uint64_t id, const char *key, size_t body, int64_t timeout_ms)
 {
 	struct px_action a = {.kind = PX_DO_SIP_START};
+	static char text[MESSAGE];
 
 	a.sip.id = id;
 	a.sip.op = PX_OP_INITIAL;
@@ -341,8 +342,8 @@ static struct px_action publish(uint64_t id, const char *key, size_t body, int64
 	a.sip.expires = 3600;
 	a.sip.timeout_ms = timeout_ms;
 	a.sip.body = px_buf_new(MESSAGE);
-	for (size_t i = 0; i < body; i++)
-		px_buf_add(&a.sip.body, "x", 1);
+	memset(text, 'x', body);
+	px_buf_add(&a.sip.body, text, body);
 	return a;
 }
 

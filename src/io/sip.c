@@ -68,16 +68,12 @@ struct px_sip {
 
 static void on_deadline(su_root_magic_t *magic, su_timer_t *t, su_timer_arg_t *arg);
 
+/* It may run too early, when the request it was set for has been answered: cheaper than to set it anew at every answer. */
 static void set_timer(struct px_sip *s)
 {
 	int64_t left;
 
-	if (!s->first) {
-		su_timer_reset(s->timer);
-		s->timer_at.ms = 0;
-		return;
-	}
-	if (s->timer_at.ms == s->first->deadline.ms)
+	if (!s->first || (s->timer_at.ms != 0 && s->timer_at.ms <= s->first->deadline.ms))
 		return;
 	s->timer_at = s->first->deadline;
 	left = s->timer_at.ms - px_loop_now(s->loop).mono.ms;
@@ -229,7 +225,6 @@ static int on_answer(struct request *r, nta_outgoing_t *out, sip_t const *sip)
 	}
 	s->done(s->arg, id, &a);
 	drop(r);
-	set_timer(s);
 	msg_destroy(msg);
 	return 0;
 }
