@@ -194,6 +194,18 @@ static bool serve(SSL *s, const char *in, unsigned nth)
 	} else if (strcmp(path, "401") == 0) {
 		plain_answer(s, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n",
 		             "no");
+	} else if (strcmp(path, "ntlm") == 0) {
+		/* [MS-NLMP] 2.2.1.2: a CHALLENGE_MESSAGE with Unicode, NTLM and an empty target info */
+		static const char challenge[] =
+		    "TlRMTVNTUAACAAAAAAAAADAAAAABAoAAASNFZ4mrze8AAAAAAAAAAAQABAAwAAAAAAAAAA==";
+		char line[256];
+
+		snprintf(line, sizeof line, "WWW-Authenticate: NTLM %s\r\n",
+		         strstr(in, "NTLM TlRMTVNTUAAB") ? challenge : "");
+		if (strstr(in, "Authorization: NTLM TlRMTVNTUAAD"))
+			plain_answer(s, "200 OK", "", nth == 2 ? "fine" : "another connection");
+		else
+			plain_answer(s, "401 Unauthorized", line, "no");
 	} else if (strcmp(path, "302") == 0) {
 		plain_answer(s, "302 Found", "Location: https://localhost/ok\r\n", "");
 	} else if (strcmp(path, "503") == 0) {
@@ -442,10 +454,11 @@ static struct px_http_gateway gateway(const char *host, int where, const char *p
 	return (struct px_http_gateway){.url = u, .ca_file = ca, .tls_min = 12};
 }
 
-static void client(const struct px_http_gateway *g, unsigned n)
+static void client_with(const struct px_http_gateway *g, unsigned n, enum px_http_auth auth)
 {
 	char why[PX_HTTP_WHY];
 	const struct px_http_config c = {.gateway = g,
+	                                 .auth = auth,
 	                                 .gateways = n,
 	                                 .account = "EXAMPLE\\svc",
 	                                 .password = "s3cret",
@@ -454,6 +467,11 @@ static void client(const struct px_http_gateway *g, unsigned n)
 	                                 .done = on_done};
 
 	assert_int_equal(px_http_new(&b.http, b.loop, &c, why), 0);
+}
+
+static void client(const struct px_http_gateway *g, unsigned n)
+{
+	client_with(g, n, PX_HTTP_BASIC);
 }
 
 static struct px_buf bytes(size_t n)
@@ -723,6 +741,25 @@ static void what_servers_say(void **state)
 	assert_int_equal(requests - before, 3);
 }
 
+/* The login's messages go first, on the connection that then has it; the body is sent once, whole, with the last of them. */
+static void ntlm(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "ntlm", ca_a.file)};
+	unsigned before = requests;
+
+	(void)state;
+	client_with(g, 1, PX_HTTP_NTLM);
+	start(0, 0, 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
+	assert_int_equal(b.a[0].status, 200);
+	assert_string_equal(b.a[0].body, "fine");
+	assert_int_equal(requests - before, 2);
+	assert_true(request_has("\r\nContent-Length: 20\r\n"));
+	assert_true(request_has("\r\n\r\nbbbbbbbbbbbbbbbbbbbb"));
+	assert_false(request_has("Basic"));
+}
+
 static void stream_of_chunks(void **state)
 {
 	struct px_http_gateway g[] = {gateway("localhost", GOOD, "chunks", ca_a.file)};
@@ -934,6 +971,7 @@ int main(void)
 	    T(cut_in_the_middle),
 	    T(ceilings),
 	    T(what_servers_say),
+	    T(ntlm),
 	    T(stream_of_chunks),
 	    T(kept_connection),
 	    T(dead_connection_is_replaced),
