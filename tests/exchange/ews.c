@@ -18,6 +18,7 @@ struct req {
 	unsigned cas;
 	enum version asked;
 	struct mailbox *as; /* whom it acts as: the impersonated or the service account's own */
+	const xmlNode *header;
 	xmlNode *op;
 	struct answer *a;
 };
@@ -383,6 +384,18 @@ static bool rule_of(const xmlNode *n, struct zone_rule *z)
 	return ok && z->month >= 0 && z->month <= 12 && abs(z->bias) <= 1440;
 }
 
+/* From 2010 on the zone may stand in a header instead; without one, it is UTC. */
+static bool context_is_utc(const xmlNode *header)
+{
+	const xmlNode *context = xml_child(header, "TimeZoneContext");
+	char *id = xml_attr(xml_child(context, "TimeZoneDefinition"), "Id");
+	bool utc = !context || (id && (strcmp(id, "UTC") == 0 || strstr(id, "/Utc") ||
+	                               strcmp(id, "Greenwich Standard Time") == 0));
+
+	free(id);
+	return utc;
+}
+
 static int64_t window_time(const xmlNode *n, const struct zone *z)
 {
 	char *s = xml_text(n);
@@ -468,13 +481,18 @@ static void get_user_availability(struct req *r)
 		      "Either FreeBusyViewOptions or SuggestionsViewOptions must be given.");
 		return;
 	}
-	if (!tz) {
+	if (!tz && r->asked < V2010) {
 		fault(r, "ErrorMissingArgument", "A time zone must be given in the request.");
 		return;
 	}
-	if (abs(ask.zone.bias) > 1440 ||
-	    !rule_of(xml_child(tz, "StandardTime"), &ask.zone.standard) ||
-	    !rule_of(xml_child(tz, "DaylightTime"), &ask.zone.daylight)) {
+	if (!tz && !context_is_utc(r->header)) {
+		fault(r, "ErrorCalendarInvalidTimeZone",
+		      "Of time zones in TimeZoneContext this server knows UTC only.");
+		return;
+	}
+	if (tz && (abs(ask.zone.bias) > 1440 ||
+	           !rule_of(xml_child(tz, "StandardTime"), &ask.zone.standard) ||
+	           !rule_of(xml_child(tz, "DaylightTime"), &ask.zone.daylight))) {
 		fault(r, "ErrorCalendarInvalidTimeZone", "The time zone is not valid.");
 		return;
 	}
@@ -887,6 +905,7 @@ void ews_answer(struct ews *e, unsigned cas, const char *text, size_t len, struc
 		return;
 	}
 	if (envelope(&r, doc, &header, &body)) {
+		r.header = header;
 		for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
 			if (xml_is(r.op, NS_MESSAGES, ops[i].name)) {
 				a->kind = ops[i].kind;

@@ -502,7 +502,7 @@ char *xml_text(const xmlNode *n)
 
 char *xml_attr(const xmlNode *n, const char *name)
 {
-	xmlChar *raw = xmlGetNoNsProp(n, (const xmlChar *)name);
+	xmlChar *raw = n ? xmlGetNoNsProp(n, (const xmlChar *)name) : NULL;
 
 	return raw ? trimmed(raw) : NULL;
 }

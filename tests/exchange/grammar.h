@@ -45,7 +45,7 @@ xmlNode *xml_next(const xmlNode *n);       /* next sibling element, or NULL */
 xmlNode *xml_child(const xmlNode *parent, const char *name);
 /* The text, surrounding white space cut off, in own memory (free); "" when n is NULL. */
 char *xml_text(const xmlNode *n);
-/* The attribute's value in own memory (free), or NULL. */
+/* The attribute's value in own memory (free); NULL: there is none, or no n. */
 char *xml_attr(const xmlNode *n, const char *name);
 
 #endif

@@ -374,8 +374,19 @@ static void availability_has_limits(void **state)
 	struct buf b = {0};
 
 	refused(w, ASK_FOR(ONE, ""), 500, "ErrorMissingArgument");
-	refused(w, ENVELOPE(SP1, AVAILABILITY(MAILBOXES(ONE) OPTIONS(A_DAY VIEW("FreeBusy")))), 500,
+	refused(w, ENVELOPE("", AVAILABILITY(MAILBOXES(ONE) OPTIONS(A_DAY VIEW("FreeBusy")))), 500,
 	        "ErrorMissingArgument");
+	refused(w,
+	        ENVELOPE(SP1 "<t:TimeZoneContext><t:TimeZoneDefinition Id=\"Tokyo Standard Time\"/>"
+	                     "</t:TimeZoneContext>",
+	                 AVAILABILITY(MAILBOXES(ONE) OPTIONS(A_DAY VIEW("FreeBusy")))),
+	        500, "ErrorCalendarInvalidTimeZone");
+	assert_int_equal(
+	    ask(w, 0,
+	        ENVELOPE(SP1 "<t:TimeZoneContext><t:TimeZoneDefinition Id=\"UTC\"/>"
+	                     "</t:TimeZoneContext>",
+	                 AVAILABILITY(MAILBOXES(ONE) OPTIONS(A_DAY VIEW("FreeBusy"))))),
+	    200);
 	refused(w, ASK_FOR("", OPTIONS(A_DAY VIEW("FreeBusy"))), 500, "ErrorMailboxDataArrayEmpty");
 	refused(w, ASK_FOR(ONE, OPTIONS(A_DAY)), 500, "ErrorInvalidFreeBusyViewType");
 	refused(w, ASK_FOR(ONE, OPTIONS(A_DAY VIEW("None"))), 500, "ErrorInvalidFreeBusyViewType");
@@ -413,7 +424,7 @@ static void availability_has_limits(void **state)
 		else
 			assert_int_equal(ask(w, 0, b.p), 200);
 	}
-	assert_int_equal(w->counters.cas[0].mailboxes_asked, 100 + 101 + 9);
+	assert_int_equal(w->counters.cas[0].mailboxes_asked, 100 + 101 + 11);
 	buf_free(&b);
 }
 
