@@ -62,6 +62,7 @@ struct px_board_state {
 	uint32_t read_at; /* last good reading; 0: never */
 	uint32_t lapses;  /* the presence server drops the publication then; 0: none stands */
 	uint32_t put_at;
+	uint32_t due;     /* watch is BACKOFF or PARKED until then; else 0 */
 	uint32_t gateway; /* px_board_name_hash() of its name; 0: none */
 	uint32_t expires; /* s, granted */
 	uint8_t key_len, mailbox_len, subscription_len, etag_len;

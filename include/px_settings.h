@@ -27,6 +27,7 @@ struct px_map; /* core/availability.h */
 #define PX_PASSWORD_MAX 255
 #define PX_GATEWAY_NAME_MAX 63
 #define PX_WHY_MAX 256
+#define PX_MODPARAM "modparam" /* unit of what a proxy gives: a line is one of its settings */
 
 enum px_auth { PX_AUTH_AUTO, PX_AUTH_BASIC, PX_AUTH_NTLM, PX_AUTH_NEGOTIATE };
 enum px_tls { PX_TLS_1_0, PX_TLS_1_1, PX_TLS_1_2, PX_TLS_1_3 };
@@ -125,6 +126,7 @@ typedef int px_read_file_h(const char *path, size_t ceiling, bool secret, struct
 
 struct px_settings_reader {
 	bool standalone;      /* no proxy around: a presence_server is needed */
+	const char *unit;     /* what complaints call a line of the text; NULL: "line" */
 	px_read_file_h *read; /* NULL: files are not opened, and what they would say is not there */
 	px_said_h *said;      /* NULL: nobody is told */
 	void *arg;            /* said's */

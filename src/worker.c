@@ -22,11 +22,12 @@
 #include "core/buf.h"
 #include "core/engine.h"
 #include "io/board.h"
-#include "io/file.h"
+#include "io/control.h"
 #include "io/http.h"
 #include "io/log.h"
 #include "io/loop.h"
 #include "io/sip.h"
+#include "px_file.h"
 #include "px_settings.h"
 #include "px_version.h"
 
@@ -56,6 +57,7 @@ struct worker {
 	struct px_sip *sip;
 	struct px_engine *engine;
 	struct px_board *board;
+	struct px_control *control;
 	int signals;
 
 	struct source *source; /* by user id */
@@ -118,6 +120,11 @@ static int add_user(void *arg, const struct px_user_config *u)
 		px_log(PX_LOG_WARN,
 		       "users_file: user=%s is a setting already; the file's line is left out",
 		       u->key);
+		return 0;
+	}
+	/* who was switched by command stays as the last command said */
+	if (id >= 0 && (uint32_t)id < w->sources && w->source[id].origin >= PX_FROM_RPC) {
+		px_log(PX_LOG_INFO, "user=%s was switched by command and stays so", u->key);
 		return 0;
 	}
 	id = px_engine_user_put(w->engine, u->key, u->mailbox, u->on, now);
@@ -239,11 +246,18 @@ static void restore_user(void *arg, const struct px_board_user *u)
 {
 	struct worker *w = arg;
 	const struct px_now now = px_loop_now(w->loop);
-	const bool known = px_engine_user_find(w->engine, u->key) >= 0;
 	const struct px_wall lapses = {(int64_t)u->state.lapses * 1000};
+	bool known = px_engine_user_find(w->engine, u->key) >= 0;
 	struct source *s;
 	int64_t id;
 
+	if (u->state.origin >= PX_FROM_RPC && u->mailbox[0]) {
+		/* a command switched this user: that holds, whatever settings and file say */
+		id = px_engine_user_put(w->engine, u->key, u->mailbox, u->state.on, now);
+		known = id >= 0 && (s = source_of(w, (uint32_t)id));
+		if (known)
+			*s = (struct source){.origin = u->state.origin};
+	}
 	if (!known) {
 		/* not a user any more: what still stands for it is withdrawn, then it is forgotten
 		 */
@@ -377,6 +391,59 @@ static void turn(void *arg, struct px_now now)
 	                                                                   : (struct px_mono){0})));
 }
 
+/* ---- commands ---- */
+
+static int execute(struct worker *w, const struct px_command *q, const char **why)
+{
+	const struct px_now now = px_loop_now(w->loop);
+	char mailbox[PX_MAILBOX_MAX + 1];
+	struct px_user_view v;
+	struct source *s;
+	int64_t id = px_engine_user_find(w->engine, q->key);
+	int err;
+
+	if (id < 0 && q->command != PX_CONTROL_ENABLE) {
+		*why = "no such user";
+		return -ENOENT;
+	}
+	if (q->command == PX_CONTROL_REFRESH)
+		return px_engine_user_refresh(w->engine, q->key, now);
+	if (q->mailbox[0])
+		snprintf(mailbox, sizeof mailbox, "%s", q->mailbox);
+	else if (id >= 0 && px_engine_user(w->engine, (uint32_t)id, &v))
+		snprintf(mailbox, sizeof mailbox, "%s", v.mailbox);
+	else if ((err = px_user_mailbox(q->key, w->mailbox_domain, mailbox)) < 0) {
+		*why = "this AoR makes no mailbox; give AOR,MAILBOX";
+		return err;
+	}
+	id = px_engine_user_put(w->engine, q->key, mailbox, q->command == PX_CONTROL_ENABLE, now);
+	if (id == -ENOSPC) {
+		w->refused++;
+		*why = "there are max_users already";
+		return -ENOSPC;
+	}
+	if (id < 0 || !(s = source_of(w, (uint32_t)id)))
+		return -ENOMEM;
+	*s = (struct source){.origin = q->origin};
+	put_user(w, (uint32_t)id, now);
+	return 0;
+}
+
+static void command(void *arg, const struct px_command *q, struct px_control_answer *a)
+{
+	static const char *const name[] = {[PX_CONTROL_REFRESH] = "refresh",
+	                                   [PX_CONTROL_ENABLE] = "enable",
+	                                   [PX_CONTROL_DISABLE] = "disable"};
+	const char *why = "";
+
+	a->status = execute(arg, q, &why);
+	snprintf(a->said, sizeof a->said, "%s",
+	         a->status < 0 && !*why ? strerror(-a->status) : why);
+	px_log(PX_LOG_NOTICE, "command=%s user=%s%s%s%s%s", name[q->command], q->key,
+	       q->mailbox[0] ? " mailbox=" : "", q->mailbox, a->status < 0 ? " refused: " : "",
+	       a->said);
+}
+
 /* ---- what libraries tell ---- */
 
 static void http_data(void *arg, uint64_t id, const char *bytes, size_t n)
@@ -506,16 +573,31 @@ static void say_setting(void *arg, const char *complaint)
 	px_log(PX_LOG_ERROR, "%s", complaint);
 }
 
-static int read_settings(struct worker *w, const char *path, bool standalone)
+/* What stands on the command line. */
+struct options {
+	const char *path;                      /* of the settings; NULL: settings_fd has them */
+	int settings_fd, board_fd, control_fd; /* of the module in the proxy; -1: there is none */
+	bool test;
+};
+
+static const char *settings_name(const struct options *o)
 {
-	const struct px_settings_reader reader = {
-	    .standalone = standalone, .read = px_file_read, .said = say_setting};
+	return o->path ? o->path : "settings";
+}
+
+static int read_settings(struct worker *w, const struct options *o)
+{
+	const struct px_settings_reader reader = {.standalone = o->path != NULL,
+	                                          .unit = o->path ? NULL : PX_MODPARAM,
+	                                          .read = px_file_read,
+	                                          .said = say_setting};
 	struct px_buf text;
 	char why[PX_WHY_MAX];
-	int err = px_file_read(path, SETTINGS_FILE_MAX, false, &text, why);
+	int err = o->path ? px_file_read(o->path, SETTINGS_FILE_MAX, false, &text, why)
+	                  : px_file_read_fd(o->settings_fd, SETTINGS_FILE_MAX, false, &text, why);
 
 	if (err < 0) {
-		px_log(PX_LOG_ERROR, "%s: %s", path, why);
+		px_log(PX_LOG_ERROR, "%s: %s", settings_name(o), why);
 		return err;
 	}
 	err = px_settings_read(&w->settings, text.data ? text.data : "", text.len, &reader);
@@ -656,10 +738,10 @@ static int keep(char **to, const char *from)
 	return from && !*to ? -ENOMEM : 0;
 }
 
-static int set_up(struct worker *w, const char *path, int board_fd)
+static int set_up(struct worker *w, const struct options *o)
 {
 	char why[256];
-	int err = read_settings(w, path, board_fd < 0);
+	int err = read_settings(w, o);
 
 	if (err < 0)
 		return err;
@@ -677,10 +759,12 @@ static int set_up(struct worker *w, const char *path, int board_fd)
 	w->started_at = (uint32_t)(now.wall.ms / 1000);
 	if ((err = open_http(w)) < 0 || (err = open_sip(w)) < 0 || (err = make_engine(w, now)) < 0)
 		return err;
-	err = px_board_new(&w->board, board_fd, (uint32_t)w->settings->max_users,
+	err = px_board_new(&w->board, o->board_fd, (uint32_t)w->settings->max_users,
 	                   (unsigned)w->settings->gateways, now, why);
 	if (err < 0)
 		px_log(PX_LOG_ERROR, "%s", why);
+	if (err == 0 && o->control_fd >= 0)
+		err = px_control_new(&w->control, w->loop, o->control_fd, command, w);
 	return err < 0 ? err : load_users(w);
 }
 
@@ -711,6 +795,7 @@ static void run(struct worker *w)
 
 static void tear_down(struct worker *w)
 {
+	px_control_free(w->control);
 	px_sip_free(w->sip);
 	px_http_free(w->http);
 	px_engine_free(w->engine);
@@ -729,16 +814,23 @@ static int help(void)
 	struct px_buf out = px_buf_new(1 << 20);
 
 	px_settings_print(&out, false);
-	printf("usage: pua_exchange_worker -f FILE [-t] [--board-fd N]\n"
-	       "\n"
-	       "  -f FILE        settings, lines of the form name = value\n"
-	       "  -t             test the file and what it names, and exit\n"
-	       "  --board-fd N   the board to write on, made by the module in the proxy\n"
-	       "  -h             this\n"
-	       "\n"
-	       "It logs on stderr. SIGTERM ends it, SIGHUP makes it read users_file again.\n"
-	       "\n%s",
-	       out.data ? out.data : "");
+	printf(
+	    "usage: pua_exchange_worker -f FILE [-t] [--board-fd N]\n"
+	    "\n"
+	    "  -f FILE           settings, lines of the form name = value\n"
+	    "  -t                test the file and what it names, and exit\n"
+	    "  -h                this\n"
+	    "\n"
+	    "The module in the proxy gives it open descriptors:\n"
+	    "\n"
+	    "  --settings-fd N   settings, instead of -f\n"
+	    "  --board-fd N      the board to write on; a worker that is started again finds what\n"
+	    "                    the former one knew there\n"
+	    "  --control-fd N    where commands come from\n"
+	    "\n"
+	    "It logs on stderr. SIGTERM ends it, SIGHUP makes it read users_file again.\n"
+	    "\n%s",
+	    out.data ? out.data : "");
 	px_buf_free(&out);
 	return 0;
 }
@@ -761,34 +853,48 @@ static bool number(const char *text, int *out)
 int main(int argc, char **argv)
 {
 	struct worker w = {.signals = -1};
-	const char *path = NULL;
-	bool test = false;
-	int board_fd = -1, err;
+	struct options o = {.settings_fd = -1, .board_fd = -1, .control_fd = -1};
+	const struct {
+		const char *name;
+		int *fd;
+	} given[] = {{"--settings-fd", &o.settings_fd},
+	             {"--board-fd", &o.board_fd},
+	             {"--control-fd", &o.control_fd}};
+	int err;
 
 	for (int i = 1; i < argc; i++) {
+		bool taken = false;
+
 		if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0)
 			return help();
-		if (strcmp(argv[i], "-t") == 0)
-			test = true;
-		else if (strcmp(argv[i], "-f") == 0 && i + 1 < argc)
-			path = argv[++i];
-		else if (strcmp(argv[i], "--board-fd") == 0 && i + 1 < argc &&
-		         number(argv[i + 1], &board_fd))
-			i++;
-		else
+		if (strcmp(argv[i], "-t") == 0) {
+			o.test = true;
+			continue;
+		}
+		if (i + 1 == argc)
 			return usage("an argument isn't understood");
+		if (strcmp(argv[i], "-f") == 0) {
+			o.path = argv[++i];
+			continue;
+		}
+		for (size_t j = 0; j < sizeof given / sizeof *given && !taken; j++)
+			taken =
+			    strcmp(argv[i], given[j].name) == 0 && number(argv[i + 1], given[j].fd);
+		if (!taken)
+			return usage("an argument isn't understood");
+		i++;
 	}
-	if (!path)
+	if (!o.path == (o.settings_fd < 0))
 		return usage("-f FILE is missing");
 	close_up();
 	px_log_open(STDERR_FILENO, PX_LOG_NOTICE);
-	err = set_up(&w, path, board_fd);
+	err = set_up(&w, &o);
 	if (err < 0)
-		px_log(PX_LOG_ERROR, "%s: not started (%s)", path, strerror(-err));
-	else if (test && w.wrong + w.refused > 0)
+		px_log(PX_LOG_ERROR, "%s: not started (%s)", settings_name(&o), strerror(-err));
+	else if (o.test && w.wrong + w.refused > 0)
 		err = -EINVAL; /* said line by line; a worker would start with the others */
-	else if (test)
-		px_log(PX_LOG_NOTICE, "%s: good", path);
+	else if (o.test)
+		px_log(PX_LOG_NOTICE, "%s: good", settings_name(&o));
 	else
 		run(&w);
 	tear_down(&w);

@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-#include "io/file.h"
+#include "core/buf.h"
+#include "px_file.h"
 
 static char dir[] = "/tmp/px-file-XXXXXX";
 static char path[64];

@@ -629,6 +629,7 @@ bool px_engine_user(const struct px_engine *e, uint32_t id, struct px_user_view 
 	                             .presence = (enum px_presence)u->presence,
 	                             .until = {(int64_t)u->doc_until * 1000},
 	                             .read_at = {(int64_t)u->read_at * 1000},
+	                             .due = u->watch.due,
 	                             .dirty = u->dirty,
 	                             .publication = &u->publication,
 	                             .calendar = &u->calendar,

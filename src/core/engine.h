@@ -153,6 +153,7 @@ struct px_user_view {
 	enum px_presence presence; /* what is wanted at the presence server; UNKNOWN: nothing */
 	struct px_wall until;
 	struct px_wall read_at; /* last good reading; 0: never */
+	struct px_mono due;     /* BACKOFF, PARKED: until then; else not set */
 	bool dirty;             /* a reading is due */
 	const struct px_publication *publication;
 	const struct px_calendar *calendar;

@@ -7,6 +7,11 @@
 
 #include "core/utf8.h"
 
+const char *px_unit(const struct px_complaints *c)
+{
+	return c->unit && !c->where ? c->unit : "line";
+}
+
 void px_complain(struct px_complaints *c, unsigned line, const char *name, const char *fmt, ...)
 {
 	char where[160] = "", what[900], text[sizeof where + sizeof what];
@@ -15,8 +20,8 @@ void px_complain(struct px_complaints *c, unsigned line, const char *name, const
 	if (++c->n > PX_SETTINGS_SAID_MAX || !c->said)
 		return;
 	if (line)
-		snprintf(where, sizeof where, "%.40s%sline %u: %.60s%s", c->where ? c->where : "",
-		         c->where ? " " : "", line, name ? name : "", name ? ": " : "");
+		snprintf(where, sizeof where, "%.40s%s%s %u: %.60s%s", c->where ? c->where : "",
+		         c->where ? " " : "", px_unit(c), line, name ? name : "", name ? ": " : "");
 	else if (name)
 		snprintf(where, sizeof where, "%.60s: ", name);
 	va_start(ap, fmt);

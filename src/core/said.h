@@ -14,15 +14,19 @@ struct px_complaints {
 	px_said_h *said; /* NULL: only counted */
 	void *arg;
 	const char *where; /* what the text is called before "line"; NULL: nothing */
+	const char *unit;  /* what a line of the text without a name is called; NULL: "line" */
 	unsigned n;        /* so far */
 };
 
 /*
- * "<where> line <line>: <name>: <what>"; line 0 and name NULL are left out. After
+ * "<where> <unit> <line>: <name>: <what>"; line 0 and name NULL are left out. After
  * PX_SETTINGS_SAID_MAX complaints only counts.
  */
 void px_complain(struct px_complaints *c, unsigned line, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* What a line of the text is called now. */
+const char *px_unit(const struct px_complaints *c);
 
 /* At the end of the text: how many weren't told, if there are any. */
 void px_complaints_end(struct px_complaints *c);

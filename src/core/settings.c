@@ -369,8 +369,8 @@ static void take_user(struct reading *r, unsigned line, struct slice v)
 	}
 	err = px_seen_add(&r->users, key, line, &earlier);
 	if (err == -EEXIST) {
-		px_complain(&r->said, line, "user", "%s stands in line %u already",
-		            px_shown(key, strlen(key), shown), earlier);
+		px_complain(&r->said, line, "user", "%s stands in %s %u already",
+		            px_shown(key, strlen(key), shown), px_unit(&r->said), earlier);
 		return;
 	}
 	if (r->s->users == (size_t)row[find("user")].max) {
@@ -472,8 +472,9 @@ static void take_map(struct reading *r, unsigned line, struct slice v)
 		            px_shown(right.s, right.n, shown),
 		            status == PX_NODATA ? ", or keep" : "");
 	else if (r->map_given[status])
-		px_complain(&r->said, line, "map", "%s is mapped in line %u already",
-		            px_status_name((enum px_status)status), r->map_given[status]);
+		px_complain(&r->said, line, "map", "%s is mapped in %s %u already",
+		            px_status_name((enum px_status)status), px_unit(&r->said),
+		            r->map_given[status]);
 	else
 		r->s->map->of[status] = to[i];
 	r->map_given[status] = line;
@@ -731,8 +732,8 @@ static void take_line(struct reading *r, unsigned line, struct slice text)
 	if (wrong)
 		px_complain(&r->said, line, row[i].name, "%s", wrong);
 	else if (r->given[i] && row[i].kind < GATEWAYS)
-		px_complain(&r->said, line, row[i].name, "is given in line %u already",
-		            r->given[i]);
+		px_complain(&r->said, line, row[i].name, "is given in %s %u already",
+		            px_unit(&r->said), r->given[i]);
 	else
 		take_value(r, &row[i], line, (struct slice){value, n});
 	r->given[i] = line;
@@ -911,8 +912,8 @@ static void finish(struct reading *r)
 	if (password && password_file)
 		px_complain(&r->said, password > password_file ? password : password_file,
 		            "password",
-		            "both password and password_file are given (lines %u and %u); give one",
-		            password, password_file);
+		            "both password and password_file are given (%ss %u and %u); give one",
+		            px_unit(&r->said), password, password_file);
 	else if (password_file)
 		s->password = read_password(r, "password_file", s->password_file);
 	else if (!password)
@@ -957,7 +958,8 @@ static struct px_settings *presets(void)
 int px_settings_read(struct px_settings **out, const char *text, size_t n,
                      const struct px_settings_reader *io)
 {
-	struct reading r = {.s = presets(), .io = io, .said = {.said = io->said, .arg = io->arg}};
+	struct reading r = {
+	    .s = presets(), .io = io, .said = {.said = io->said, .arg = io->arg, .unit = io->unit}};
 	int err = 0;
 
 	if (!r.s)

@@ -299,6 +299,8 @@ static void fill(struct px_board_state *s, const struct px_user_view *v, struct 
 	s->read_at = seconds(v->read_at.ms);
 	s->put_at = seconds(now.wall.ms);
 	s->dirty = v->dirty;
+	if (v->watch == PX_WATCH_BACKOFF || v->watch == PX_WATCH_PARKED)
+		s->due = seconds(now.wall.ms + v->due.ms - now.mono.ms);
 	snprintf(s->trouble, sizeof s->trouble, "%s", v->trouble ? v->trouble : "");
 	if (!p)
 		return;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "io/file.h"
+#include "px_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "core/buf.h"
 
 static int refuse(int err, char why[PX_WHY_MAX], const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -37,7 +39,7 @@ static int take(int fd, const struct stat *st, size_t ceiling, struct px_buf *ou
 		return refuse(-ENOMEM, why, "%s", strerror(ENOMEM));
 	out->cap = cap;
 	do {
-		got = read(fd, out->data + out->len, cap - 1 - out->len);
+		got = pread(fd, out->data + out->len, cap - 1 - out->len, (off_t)out->len);
 		if (got > 0)
 			out->len += (size_t)got;
 	} while (got > 0 || (got < 0 && errno == EINTR));
@@ -53,17 +55,12 @@ static int take(int fd, const struct stat *st, size_t ceiling, struct px_buf *ou
 	return 0;
 }
 
-int px_file_read(const char *path, size_t ceiling, bool secret, struct px_buf *out,
-                 char why[PX_WHY_MAX])
+int px_file_read_fd(int fd, size_t ceiling, bool secret, struct px_buf *out, char why[PX_WHY_MAX])
 {
-	/* a FIFO must not hold us, so it isn't waited for, and refused below */
-	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
 	int err;
 
 	*out = px_buf_new(ceiling);
-	if (fd < 0)
-		return refuse(-errno, why, "%s", strerror(errno));
 	if (fstat(fd, &st) < 0)
 		err = refuse(-errno, why, "%s", strerror(errno));
 	else if (S_ISDIR(st.st_mode))
@@ -77,11 +74,25 @@ int px_file_read(const char *path, size_t ceiling, bool secret, struct px_buf *o
 		err = refuse(-EFBIG, why, "is larger than %zu bytes", ceiling);
 	else
 		err = take(fd, &st, ceiling, out, why);
-	close(fd);
 	if (err) {
 		if (secret && out->data)
 			explicit_bzero(out->data, out->cap);
 		px_buf_free(out);
 	}
+	return err;
+}
+
+int px_file_read(const char *path, size_t ceiling, bool secret, struct px_buf *out,
+                 char why[PX_WHY_MAX])
+{
+	/* a FIFO must not hold us, so it isn't waited for, and refused then */
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	int err;
+
+	*out = px_buf_new(ceiling);
+	if (fd < 0)
+		return refuse(-errno, why, "%s", strerror(errno));
+	err = px_file_read_fd(fd, ceiling, secret, out, why);
+	close(fd);
 	return err;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* file.h - a whole file, bounded: settings, users, passwords. */
+/* px_file.h - a whole file, bounded: settings, users, passwords; for the worker, and for the module's check of its settings. */
 #ifndef PX_FILE_H
 #define PX_FILE_H
 
-#include "core/buf.h"
 #include "px_settings.h"
 
 /*
@@ -15,5 +14,8 @@
  */
 int px_file_read(const char *path, size_t ceiling, bool secret, struct px_buf *out,
                  char why[PX_WHY_MAX]);
+
+/* The same of an open file (borrowed), from its beginning wherever its offset is. */
+int px_file_read_fd(int fd, size_t ceiling, bool secret, struct px_buf *out, char why[PX_WHY_MAX]);
 
 #endif

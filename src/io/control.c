@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "io/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "px_board.h"
+
+#define PER_TURN 64 /* then others have theirs */
+#define FDS_MAX 8
+
+struct px_control {
+	struct px_loop *loop;
+	int fd;
+	px_command_h *command;
+	void *arg;
+};
+
+int px_control_parse(const void *bytes, size_t n, int64_t now_ms, struct px_command *out)
+{
+	const size_t head = offsetof(struct px_control_request, text);
+	struct px_control_request q = {0};
+	char uri[3 * PX_AOR_MAX + 8], again[PX_AOR_MAX + 1];
+
+	if (n < head || n > sizeof q)
+		return -EBADMSG;
+	memcpy(&q, bytes, n);
+	if (q.magic != PX_CONTROL_MAGIC || q.command < PX_CONTROL_REFRESH ||
+	    q.command > PX_CONTROL_DISABLE || q.origin < PX_FROM_RPC || q.origin > PX_FROM_SCRIPT ||
+	    q.key_len > PX_AOR_MAX || q.mailbox_len > PX_MAILBOX_MAX || PX_CONTROL_SIZE(&q) != n)
+		return -EBADMSG;
+	*out = (struct px_command){.command = (enum px_control_command)q.command,
+	                           .origin = (uint8_t)q.origin};
+	memcpy(out->key, q.text, q.key_len);
+	if (memchr(out->key, '\0', q.key_len) || px_key_uri(out->key, uri, sizeof uri) ||
+	    px_key_from_aor(uri, strlen(uri), again) || strcmp(again, out->key) != 0)
+		return -EBADMSG;
+	if (q.mailbox_len > 0 && px_mailbox(q.text + q.key_len, q.mailbox_len, out->mailbox))
+		return -EBADMSG;
+	return now_ms < q.deadline ? 0 : -ETIMEDOUT;
+}
+
+/* An empty message looks the same to recvmsg. */
+static bool ended(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+}
+
+/* One message and the first descriptor that came with it (-1: none). False: there are no more. */
+static bool receive(struct px_control *c, char *bytes, size_t size, ssize_t *n, int *reply)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec v = {.iov_base = bytes, .iov_len = size};
+	struct msghdr m = {.msg_iov = &v,
+	                   .msg_iovlen = 1,
+	                   .msg_control = &control,
+	                   .msg_controllen = sizeof control};
+
+	*reply = -1;
+	do
+		*n = recvmsg(c->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (*n < 0 && errno == EINTR);
+	if (*n < 0)
+		return false;
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < (h->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+			if (*reply < 0)
+				*reply = fd;
+			else
+				close(fd);
+		}
+	}
+	if (*n == 0 && ended(c->fd)) {
+		/* nobody holds the other end any more: it would be readable for ever */
+		px_loop_unwatch(c->loop, c->fd);
+		return false;
+	}
+	if (m.msg_flags & MSG_TRUNC)
+		*n = 0;
+	return true;
+}
+
+static void ready(void *arg)
+{
+	struct px_control *c = arg;
+	char bytes[sizeof(struct px_control_request)];
+	int reply;
+	ssize_t n;
+
+	for (int i = 0; i < PER_TURN && receive(c, bytes, sizeof bytes, &n, &reply); i++) {
+		struct px_control_answer a = {.magic = PX_CONTROL_MAGIC};
+		struct px_command q;
+		int err = px_control_parse(bytes, (size_t)n, px_loop_now(c->loop).mono.ms, &q);
+
+		if (err == -EBADMSG)
+			px_log(PX_LOG_WARN, "control: %zd bytes that are no command are dropped",
+			       n);
+		if (err == 0) {
+			px_loop_mark(c->loop);
+			c->command(c->arg, &q, &a);
+		}
+		/* whoever asked may have gone, or sent no socket at all: nothing depends on it */
+		if (err == 0 && reply >= 0)
+			(void)!send(reply, &a, sizeof a, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (reply >= 0)
+			close(reply);
+	}
+}
+
+int px_control_new(struct px_control **out, struct px_loop *loop, int fd, px_command_h *command,
+                   void *arg)
+{
+	struct px_control *c = malloc(sizeof *c);
+	int err = c ? 0 : -ENOMEM;
+
+	if (c) {
+		*c = (struct px_control){.loop = loop, .fd = fd, .command = command, .arg = arg};
+		err = px_loop_watch(loop, fd, ready, c);
+	}
+	if (err < 0) {
+		free(c);
+		close(fd);
+		return err;
+	}
+	*out = c;
+	return 0;
+}
+
+void px_control_free(struct px_control *c)
+{
+	if (!c)
+		return;
+	px_loop_unwatch(c->loop, c->fd);
+	close(c->fd);
+	free(c);
+}
