@@ -54,6 +54,7 @@ struct px_sip {
 	nta_leg_t *leg;
 	struct server *server;
 	unsigned servers;
+	bool udp; /* one of them may be reached over it */
 	px_sip_done_h *done;
 	px_sip_lost_h *lost;
 	void *arg;
@@ -323,19 +324,22 @@ static int add_server(struct px_sip *s, const char *uri, char *why)
 	if (u && u->url_params)
 		url_param(u->url_params, "transport", transport, sizeof transport);
 	if (!u || u->url_type != url_sip || !u->url_host || !u->url_host[0]) {
-		snprintf(why, PX_SIP_WHY, "presence_server %.150s: %s", uri,
-		         u && u->url_type == url_sips
-		             ? "sips: isn't possible yet; give sip: with transport=tcp or udp"
-		             : "must be sip:HOST[:PORT][;transport=udp|tcp]");
+		snprintf(
+		    why, PX_SIP_WHY, "presence_server %.150s: %s", uri,
+		    u && u->url_type == url_sips
+		        ? "sips: can't be done by this version; give sip: with transport=tcp or udp"
+		        : "must be sip:HOST[:PORT][;transport=udp|tcp]");
 		return -EINVAL;
 	}
 	if (transport[0] && strcasecmp(transport, "udp") != 0 &&
 	    strcasecmp(transport, "tcp") != 0) {
 		snprintf(why, PX_SIP_WHY,
-		         "presence_server %.150s: transport=%s isn't possible yet; give tcp or udp",
+		         "presence_server %.150s: transport=%s can't be done by this version; give "
+		         "tcp or udp",
 		         uri, transport);
 		return -EINVAL;
 	}
+	s->udp = s->udp || strcasecmp(transport, "tcp") != 0;
 	s->server[s->servers++] = (struct server){.sip = s, .url = u};
 	return 0;
 }
@@ -344,11 +348,13 @@ static int bind_to(struct px_sip *s, const char *address, char *why)
 {
 	/* each by itself: of a list, Sofia uses what is already gone. A server on UDP needs TCP
 	 * too, for what is too long */
-	static const char *const transport[] = {"udp", "tcp"};
-	const char *port = strchr(address[0] == '[' ? strchr(address, ']') : address, ':');
+	static const char *const transport[] = {"tcp", "udp"};
+	const char *port = strrchr(address, ':');
 	char uri[ADDRESS_MAX + 64];
 
-	for (unsigned i = 0; i < 2; i++) {
+	if (port && strchr(port, ']'))
+		port = NULL; /* IPv6 alone */
+	for (unsigned i = 0; i < (s->udp ? 2 : 1); i++) {
 		snprintf(uri, sizeof uri, "sip:%s%s;transport=%s", address, port ? "" : ":*",
 		         transport[i]);
 		if (nta_agent_add_tport(s->agent, (url_string_t *)uri,
@@ -388,6 +394,14 @@ static int bind_all(struct px_sip *s, const struct px_sip_config *c, char *why)
 	return err;
 }
 
+/* Our TCP port is the name in Via, not an invitation: answers come on the connections that we made, and nobody else's are taken. */
+static void take_no_connections(struct px_sip *s)
+{
+	for (tport_t *tp = tport_primaries(nta_agent_tports(s->agent)); tp; tp = tport_next(tp))
+		if (tport_is_tcp(tp))
+			tport_stall(tp);
+}
+
 int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_config *c,
                char why[PX_SIP_WHY])
 {
@@ -417,6 +431,7 @@ int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_co
 	s->agent = nta_agent_create(px_loop_root(loop), (url_string_t *)-1, NULL, NULL, TAG_END());
 	if (!s->agent || (err = bind_all(s, c, why)) < 0)
 		goto failed;
+	take_no_connections(s);
 	s->leg = nta_leg_tcreate(s->agent, NULL, NULL, NTATAG_NO_DIALOG(1), TAG_END());
 	if (!s->leg) {
 		err = -ENOMEM;
