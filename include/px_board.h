@@ -51,8 +51,7 @@
 
 /* ---- what is told, as plain values ---- */
 
-/* Numbers of enums of the core; names for them are told with them, so that a reader needs no header
- * of the core. */
+/* The enums are the core's, as numbers. */
 struct px_board_state {
 	uint64_t key_hash;
 	uint32_t mailbox_hash, subscription_hash; /* lower halves */
