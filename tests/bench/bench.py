@@ -1,0 +1,369 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the worker is worth: prints a table, writes build/bench.json. See README.md beside it."""
+
+import http.client
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+os.environ["PX_BUILD"] = "build"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from harness import BUILD, ExchangeSim, Kamailio, Process, Worker, wait_until
+
+CAS = 4
+USERS = 10_000
+MANY = 20_000
+PUBLISHERS = 60_000
+ROUNDS = 5
+COLD_STARTS = 3
+WINDOW = 200
+CHANGES_PER_S = 50
+CHANGES_S = 60
+SETTLE_S = 10
+QUARTER_S = 900
+
+# key -> (what it is, unit, target: (at most or at least, figure) or None)
+TABLE = {
+    "cold_start_10k_s": ("start to 10,000 published in Kamailio", "s", ("<=", 10)),
+    "subscribed_10k_s": ("start to 10,000 subscribed and in a stream", "s", ("<=", 120)),
+    "event_to_publish_p50_ms": ("a change to its PUBLISH, median", "ms", None),
+    "event_to_publish_p99_ms": ("a change to its PUBLISH, 99 of 100", "ms", ("<=", 500)),
+    "reads_per_event": ("availability requests per change", "", ("<=", 0.3)),
+    "publish_per_s": ("PUBLISH per second of the worker", "/s", None),
+    "nta_loop_per_s": ("PUBLISH per second of nta alone", "/s", None),
+    "publish_ratio": ("the worker against nta alone", "", (">=", 0.8)),
+    "worker_bytes_per_user": ("memory of a user, board included", "B", ("<=", 1536)),
+}
+
+
+def say(text):
+    print(f"{time.monotonic() - STARTED:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+class Sink:
+    """build/bench/sink; ask() sends a command and returns the line of JSON that answers it."""
+
+    def __init__(self, folder, *options):
+        self.lines = []
+        self.came = threading.Condition()
+        self.process = Process([BUILD / "bench" / "sink", *options], folder,
+                               on_line=self._line, open_stdin=True)
+        self.port = self.next(10)["port"]
+
+    def _line(self, text):
+        with self.came:
+            self.lines.append(json.loads(text))
+            self.came.notify_all()
+
+    def tell(self, command):
+        self.process.child.stdin.write(command.encode() + b"\n")
+        self.process.child.stdin.flush()
+
+    def next(self, timeout):
+        with self.came:
+            if not self.came.wait_for(lambda: self.lines, timeout):
+                raise AssertionError(f"nothing from the sink within {timeout} s")
+            return self.lines.pop(0)
+
+    @property
+    def server(self):
+        return f"sip:127.0.0.1:{self.port};transport=tcp"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stop()
+
+
+def worker(folder, sim, users, server, **more):
+    """The worker for user1 to userN of the simulator, not started."""
+    users_file = Path(folder) / f"users-{users}.csv"
+    users_file.write_text("".join(f"user{n}@example.test\n" for n in range(1, users + 1)))
+    return Worker(folder, {**sim.settings(), "users_file": users_file,
+                           "presence_server": server, **more})
+
+
+def simulator(folder, users):
+    return ExchangeSim(folder, "--cas", CAS, "--users", users)
+
+
+# ---- how fast it publishes ----
+
+def nta_alone(sink, body):
+    sink.tell(f"expect {PUBLISHERS}")
+    subprocess.run([BUILD / "bench" / "nta_loop", str(sink.port), str(PUBLISHERS), str(WINDOW),
+                    str(body)], check=True, timeout=60)
+    return sink.next(10)["per_s"]
+
+
+def worker_alone(folder, sim, sink, body):
+    """The worker has read everybody before its presence server is there, so that the simulator has
+    no part in it. nta alone goes just before and just after it: (worker's rate, nta's, body)."""
+    with Sink(folder, "--closed") as own:
+        before = sim.counters()["mailboxes_asked"]
+        with worker(folder, sim, PUBLISHERS, own.server, subscription="none") as w:
+            wait_until(lambda: sim.counters()["mailboxes_asked"] - before >= PUBLISHERS, 60,
+                       f"all {PUBLISHERS} read\n{w.process.tail()}")
+            time.sleep(1)
+            bare = nta_alone(sink, body)
+            own.tell(f"expect {PUBLISHERS}")
+            own.tell("open")
+            seen = own.next(60)
+            w.stop()
+    return seen["per_s"], (bare + nta_alone(sink, body)) / 2, round(seen["body"])
+
+
+def publishing(folder):
+    ours, bare = [], []
+    body = 590  # until it is known
+    with simulator(folder, PUBLISHERS) as sim, Sink(folder) as sink:
+        for _ in range(ROUNDS):
+            one, other, body = worker_alone(folder, sim, sink, body)
+            ours.append(one)
+            bare.append(other)
+            say(f"publishing: worker {one:.0f}/s, nta alone {other:.0f}/s, "
+                f"ratio {one / other:.3f}, body {body}")
+    ratios = [one / other for one, other in zip(ours, bare)]
+    return {"publish_per_s": round(statistics.median(ours)),
+            "nta_loop_per_s": round(statistics.median(bare)),
+            "publish_ratio": round(statistics.median(ratios), 3)}
+
+
+# ---- cold start ----
+
+def in_kamailio(kamailio):
+    """How many presentities Kamailio has a publication of."""
+    return len({p["user"] for p in kamailio.rpc("presence.presentity_list")})
+
+
+def answered(kamailio):
+    """How many requests Kamailio has answered 200: cheap, and no fewer than it has publications."""
+    return int(kamailio.rpc("tm.stats")["2xx"])
+
+
+def cold_start(folder, sim, turn):
+    with Kamailio(short(folder, f"k{turn}")) as kamailio:
+        with worker(folder, sim, USERS, kamailio.tcp) as w:
+            start = time.monotonic()
+            end = [0]
+
+            def all_there():
+                at = time.monotonic()
+                if answered(kamailio) < USERS or in_kamailio(kamailio) < USERS:
+                    return False
+                end[0] = at
+                return True
+
+            wait_until(all_there, 60, f"{USERS} published\n{w.process.tail()}")
+            w.stop()
+    return end[0] - start
+
+
+def short(folder, name):
+    path = Path(folder) / name
+    path.mkdir()
+    return path
+
+
+def cold_starts(folder):
+    times = []
+    with simulator(folder, USERS) as sim:
+        for turn in range(COLD_STARTS):
+            times.append(cold_start(folder, sim, turn))
+            say(f"cold start: {times[-1]:.2f} s")
+    return {"cold_start_10k_s": round(statistics.median(times), 2)}
+
+
+# ---- subscribed, changed, grown ----
+
+def memory(process):
+    """Resident bytes, shared pages of the board among them."""
+    for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no Rss")
+
+
+def settle(folder, sim, sink, users):
+    """A worker that follows all users: (it, seconds to all published, to all subscribed)."""
+    sink.tell(f"expect {users}")
+    w = worker(folder, sim, users, sink.server)
+    start = time.monotonic()
+    w.start()
+
+    def subscribed():
+        return sim.counters()["subscriptions"] >= users and \
+            sum(s["streamed"] for s in sim.request("GET", "/subscriptions")) >= users
+
+    wait_until(lambda: slowly(subscribed), 180, f"{users} subscribed\n{w.process.tail()}")
+    took = time.monotonic() - start
+    published = sink.next(60)["at"] - start
+    time.sleep(SETTLE_S)
+    return w, published, took
+
+
+def slowly(condition):
+    time.sleep(0.2)
+    return condition()
+
+
+def away_from_quarters(seconds):
+    """Meetings begin and end at quarters: a storm of its own, that is not to be measured here."""
+    left = QUARTER_S - time.time() % QUARTER_S
+    if left < seconds:
+        say(f"waiting {left + 15:.0f} s for the quarter of an hour to pass")
+        time.sleep(left + 15)
+
+
+class Changes:
+    """Flips meetings that run now: (when, user, what it must become)."""
+
+    def __init__(self, sim):
+        now = time.time()
+        self.connection = http.client.HTTPConnection(sim.control.split("//")[1], timeout=30)
+        # nobody whose own meetings begin, end or hide what we do
+        self.free = [user for user, e in sim.expected().items()
+                     if e["availability"] == "available" and user.startswith("user") and
+                     (e["availability_until"] or now + 86400) > now + 3 * CHANGES_S]
+        self.random = random.Random(1)
+        self.meeting, self.busy, self.changed_at = {}, {}, {}
+        self.made = []
+
+    def _request(self, method, path, body):
+        self.connection.request(method, path, json.dumps(body).encode())
+        answer = self.connection.getresponse()
+        text = answer.read()
+        assert answer.status == 200, f"{method} {path}: {answer.status} {text}"
+        return json.loads(text)
+
+    def one(self):
+        now = time.monotonic()
+        # what is still under way would be overtaken
+        while now - self.changed_at.get(user := self.random.choice(self.free), -60) < 5:
+            pass
+        busy = self.busy[user] = not self.busy.get(user)
+        self.changed_at[user] = now
+        self.made.append((now, user.split("@")[0], "busy" if busy else "available"))
+        if user in self.meeting:
+            self._request("PATCH", f"/meetings/{self.meeting[user]}",
+                          {"status": "busy" if busy else "free"})
+        else:
+            self.meeting[user] = self._request("POST", "/meetings", {
+                "mailbox": user, "start": "-60", "end": "+7200", "status": "busy"})["id"]
+
+    def run(self):
+        start = time.monotonic()
+        for n in range(CHANGES_PER_S * CHANGES_S):
+            left = start + n / CHANGES_PER_S - time.monotonic()
+            if left > 0:
+                time.sleep(left)
+            self.one()
+        return time.monotonic() - start
+
+
+def latencies(made, log):
+    """ms from each change to the first PUBLISH after it that says so; None: none did."""
+    published = {}
+    for line in Path(log).read_text().splitlines():
+        at, user, status = line.split()
+        published.setdefault((user, status), []).append(float(at))
+    return [next(((t - at) * 1000 for t in published.get((user, status), []) if t >= at), None)
+            for at, user, status in made]
+
+
+def percentile(values, part):
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def changing(folder, sim, sink):
+    away_from_quarters(CHANGES_S + 15)
+    changes = Changes(sim)
+    log = Path(folder) / "publishes"
+    sink.tell(f"log {log}")
+    before = sim.counters()["requests"]["GetUserAvailability"]
+    took = changes.run()
+    time.sleep(3)
+    reads = sim.counters()["requests"]["GetUserAvailability"] - before
+    sink.tell("flush")
+    sink.next(10)
+    found = latencies(changes.made, log)
+    late = [ms if ms is not None else float("inf") for ms in found]
+    say(f"{len(found)} changes in {took:.1f} s among {len(changes.free)} users, {reads} reads, "
+        f"{found.count(None)} not published, slowest {max(late):.0f} ms")
+    if found.count(None):
+        say("lost changes count as endless")
+    return {"event_to_publish_p50_ms": round(percentile(late, 0.5)),
+            "event_to_publish_p99_ms": round(percentile(late, 0.99)),
+            "reads_per_event": round(reads / len(found), 3)}
+
+
+def following(folder):
+    rows = {}
+    with simulator(folder, USERS) as sim, Sink(folder) as sink:
+        w, published, took = settle(folder, sim, sink, USERS)
+        small = memory(w.process)
+        say(f"{USERS} users: published {published:.1f} s, subscribed {took:.1f} s, "
+            f"Rss {small / 1e6:.1f} MB")
+        rows["subscribed_10k_s"] = round(took, 1)
+        rows.update(changing(folder, sim, sink))
+        w.stop()
+    with simulator(folder, MANY) as sim, Sink(folder) as sink:
+        w, published, took = settle(folder, sim, sink, MANY)
+        large = memory(w.process)
+        say(f"{MANY} users: published {published:.1f} s, subscribed {took:.1f} s, "
+            f"Rss {large / 1e6:.1f} MB")
+        w.stop()
+    rows["worker_bytes_per_user"] = round((large - small) / (MANY - USERS))
+    return rows
+
+
+# ---- the table ----
+
+def verdict(value, target):
+    if target is None:
+        return ""
+    sign, figure = target
+    met = value <= figure if sign == "<=" else value >= figure
+    return f"{sign} {figure:,}".ljust(10) + ("met" if met else "missed")
+
+
+def table(rows):
+    for key, (what, unit, target) in TABLE.items():
+        if key in rows:
+            value = f"{rows[key]:,}"
+            print(f"{key:24} {value:>10} {unit:3} {verdict(rows[key], target):17} {what}")
+
+
+PARTS = {"publish": publishing, "cold": cold_starts, "follow": following}
+
+
+def main():
+    wanted = sys.argv[1:] or list(PARTS)
+    if any(part not in PARTS for part in wanted):
+        sys.exit(f"usage: bench.py [{'] ['.join(PARTS)}]")
+    rows, status = {}, 0
+    for part in wanted:
+        with tempfile.TemporaryDirectory(prefix="pxb") as folder:
+            try:
+                rows.update(PARTS[part](folder))
+            except (AssertionError, OSError, subprocess.SubprocessError) as e:
+                print(f"{part} could not be measured: {e}", file=sys.stderr)
+                status = 1
+    table(rows)
+    (BUILD / "bench.json").write_text(json.dumps(rows, indent=2) + "\n")
+    return status
+
+
+if __name__ == "__main__":
+    STARTED = time.monotonic()
+    sys.exit(main())

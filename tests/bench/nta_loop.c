@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nta_loop.c - how fast Sofia's nta can PUBLISH at all: the same requests as the worker's, made of
+ * nothing but nta, over one TCP connection, a fixed number of them in flight. The measure against
+ * which the worker's own rate is held; counted where they arrive.
+ *
+ *     nta_loop PORT REQUESTS WINDOW BODY      BODY: bytes
+ *
+ * Ends with 0 when each got 200, at the first that did not with 1.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NTA_OUTGOING_MAGIC_T struct loop
+#define SU_ROOT_MAGIC_T struct loop
+#include <sofia-sip/nta.h>
+#include <sofia-sip/sip_header.h>
+#include <sofia-sip/sip_status.h>
+#include <sofia-sip/sip_tag.h>
+#include <sofia-sip/su_wait.h>
+#include <sofia-sip/tport_tag.h>
+
+struct loop {
+	su_root_t *root;
+	nta_leg_t *leg;
+	char server[64];
+	char *body;
+	long requests, sent, answered;
+};
+
+static void send_next(struct loop *l);
+
+static int on_answer(struct loop *l, nta_outgoing_t *out, sip_t const *sip)
+{
+	int status = nta_outgoing_status(out);
+
+	if (status < 200)
+		return 0;
+	if (status != 200 || !sip || !sip->sip_etag) {
+		fprintf(stderr, "nta_loop: request %ld was answered %d\n", l->answered + 1, status);
+		exit(1);
+	}
+	nta_outgoing_destroy(out);
+	if (++l->answered == l->requests)
+		su_root_break(l->root);
+	else
+		send_next(l);
+	return 0;
+}
+
+static void send_next(struct loop *l)
+{
+	char uri[64], from[96], to[80], call_id[40], cseq[32];
+	nta_outgoing_t *out;
+	long n = l->sent + 1;
+
+	if (l->sent == l->requests)
+		return;
+	l->sent++;
+	snprintf(uri, sizeof uri, "sip:user%ld@example.test", n);
+	snprintf(from, sizeof from, "<%s>;tag=%016lx", uri, n);
+	snprintf(to, sizeof to, "<%s>", uri);
+	snprintf(call_id, sizeof call_id, "%016lx@nta", n);
+	snprintf(cseq, sizeof cseq, "%ld PUBLISH", n);
+	out = nta_outgoing_tcreate(
+	    l->leg, on_answer, l, (url_string_t *)l->server, SIP_METHOD_PUBLISH,
+	    (url_string_t *)uri, SIPTAG_FROM_STR(from), SIPTAG_TO_STR(to),
+	    SIPTAG_CALL_ID_STR(call_id), SIPTAG_CSEQ_STR(cseq), SIPTAG_EVENT_STR("presence"),
+	    SIPTAG_EXPIRES_STR("3600"), SIPTAG_USER_AGENT_STR("pua_exchange/bench"),
+	    SIPTAG_CONTENT_TYPE_STR("application/pidf+xml"), SIPTAG_PAYLOAD_STR(l->body),
+	    TAG_END());
+	if (!out) {
+		fprintf(stderr, "nta_loop: request %ld can't be sent\n", n);
+		exit(2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct loop l = {0};
+	nta_agent_t *agent;
+	long window, body;
+
+	if (argc != 5 || (l.requests = atol(argv[2])) < 1 || (window = atol(argv[3])) < 1 ||
+	    (body = atol(argv[4])) < 0) {
+		fprintf(stderr, "usage: nta_loop PORT REQUESTS WINDOW BODY\n");
+		return 2;
+	}
+	snprintf(l.server, sizeof l.server, "sip:127.0.0.1:%ld;transport=tcp", atol(argv[1]));
+	l.body = calloc(1, (size_t)body + 1);
+	if (!l.body)
+		return 2;
+	memset(l.body, 'x', (size_t)body);
+	su_init();
+	l.root = su_root_create(&l);
+	agent = nta_agent_create(l.root, (url_string_t *)"sip:127.0.0.1:*;transport=tcp", NULL,
+	                         NULL, TPTAG_QUEUESIZE(1000), TAG_END());
+	l.leg = agent ? nta_leg_tcreate(agent, NULL, NULL, NTATAG_NO_DIALOG(1), TAG_END()) : NULL;
+	if (!l.leg) {
+		fprintf(stderr, "nta_loop: SIP can't be started\n");
+		return 2;
+	}
+	while (l.sent < window && l.sent < l.requests)
+		send_next(&l);
+	su_root_run(l.root);
+	nta_leg_destroy(l.leg);
+	nta_agent_destroy(agent);
+	su_root_destroy(l.root);
+	su_deinit();
+	free(l.body);
+	return 0;
+}
