@@ -35,6 +35,7 @@ struct rig {
 	struct asked http[64];
 	struct sent sip[64];
 	unsigned https, sips, dropped;
+	bool refused; /* the account; else its first probe is answered at once */
 	uint32_t board_drops[16];
 };
 
@@ -66,6 +67,32 @@ static void begin(struct rig *r, struct px_engine_config c)
 	r->now = (struct px_now){{1000}, {WALL0}};
 	r->e = px_engine_new(&c, r->now);
 	assert_non_null(r->e);
+}
+
+static struct asked *find(struct rig *r, enum px_ask ask)
+{
+	for (unsigned i = 0; i < r->https; i++)
+		if (r->http[i].ask == ask)
+			return &r->http[i];
+	return NULL;
+}
+
+static void done(struct rig *r, struct asked *h, enum px_http_fail fail, int status)
+{
+	const struct px_http_answer a = {.fail = fail, .status = status, .retry_after_ms = -1};
+	uint64_t id = h->id;
+
+	*h = r->http[--r->https];
+	px_engine_http_done(r->e, id, &a, r->now);
+}
+
+static void answer(struct rig *r, enum px_ask ask, const char *text)
+{
+	struct asked *h = find(r, ask);
+
+	assert_non_null(h);
+	px_engine_http_data(r->e, h->id, text, strlen(text), r->now);
+	done(r, h, PX_HTTP_ANSWERED, 200);
 }
 
 static void turn(struct rig *r)
@@ -100,6 +127,11 @@ static void turn(struct rig *r)
 		}
 	}
 	px_engine_actions_clear(r->e);
+	if (!r->refused && px_engine_pool(r->e)->login != PX_LOGIN_OPEN && find(r, PX_ASK_PROBE)) {
+		answer(r, PX_ASK_PROBE, "C\n");
+		turn(r);
+		return;
+	}
 	/* not idle means: has a deadline, and not one that has passed */
 	assert_true(px_engine_due(r->e, r->now).ms >= r->now.mono.ms);
 	assert_true(px_engine_due(r->e, r->now).ms <= r->now.mono.ms + 60000);
@@ -119,32 +151,6 @@ static void pass(struct rig *r, int64_t ms)
 		r->now.wall.ms += by;
 		turn(r);
 	}
-}
-
-static struct asked *find(struct rig *r, enum px_ask ask)
-{
-	for (unsigned i = 0; i < r->https; i++)
-		if (r->http[i].ask == ask)
-			return &r->http[i];
-	return NULL;
-}
-
-static void done(struct rig *r, struct asked *h, enum px_http_fail fail, int status)
-{
-	const struct px_http_answer a = {.fail = fail, .status = status, .retry_after_ms = -1};
-	uint64_t id = h->id;
-
-	*h = r->http[--r->https];
-	px_engine_http_done(r->e, id, &a, r->now);
-}
-
-static void answer(struct rig *r, enum px_ask ask, const char *text)
-{
-	struct asked *h = find(r, ask);
-
-	assert_non_null(h);
-	px_engine_http_data(r->e, h->id, text, strlen(text), r->now);
-	done(r, h, PX_HTTP_ANSWERED, 200);
 }
 
 static struct sent published(struct rig *r, int status, const char *etag)
@@ -186,6 +192,32 @@ static void follow_one(struct rig *r, const char *key)
 	pass(r, 400);
 	answer(r, PX_ASK_READ, meeting);
 	turn(r);
+}
+
+/* A wrong password costs two failed logins, and then one per five minutes, however many users there are. */
+static void test_a_wrong_password_does_not_lock_the_account(void **state)
+{
+	struct rig r;
+	unsigned refused = 0;
+
+	(void)state;
+	begin(&r, config());
+	r.refused = true;
+	for (int i = 0; i < 300; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+	}
+	for (int64_t t = 0; t < 1200; t++) {
+		while (r.https) {
+			refused++;
+			done(&r, &r.http[0], PX_HTTP_ANSWERED, 401);
+			turn(&r);
+		}
+		pass(&r, 1000);
+	}
+	assert_in_range(refused, 2 + 3, 2 + 4);
+	end(&r);
 }
 
 static void test_state_first_then_the_subscription(void **state)
@@ -596,6 +628,7 @@ static void test_a_lost_memory_is_checked_for_everybody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_a_wrong_password_does_not_lock_the_account),
 	    cmocka_unit_test(test_state_first_then_the_subscription),
 	    cmocka_unit_test(test_a_meeting_ends_without_any_request),
 	    cmocka_unit_test(test_a_change_is_read_and_published_within_two_seconds),

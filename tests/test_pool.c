@@ -270,6 +270,29 @@ static void a_probe_tells_whether_it_is_back(void **state)
 	}
 }
 
+static void the_account_is_tried_once_before_anything_else(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 3);
+	px_pool_begin(&p, at(0));
+	assert_false(px_pool_may_send(&p, 1, at(0)));
+	assert_int_equal(probe(&p, 0), 0);
+	assert_int_equal(probe(&p, 0), PX_NO_GATEWAY);
+	assert_int_equal(probed(&p, 0, PX_V_OK, 20), PX_POOL_OPEN);
+	assert_true(px_pool_may_send(&p, 1, at(20)));
+	px_pool_free(&p);
+	/* the first gateway is dead: the next is asked */
+	make(&p, 3);
+	px_pool_begin(&p, at(0));
+	assert_int_equal(probe(&p, 0), 0);
+	assert_int_equal(probed(&p, 0, PX_V_SERVER, 20), PX_POOL_GATEWAY_DOWN);
+	assert_int_equal(probe(&p, 20), 1);
+	assert_int_equal(probed(&p, 1, PX_V_OK, 40), PX_POOL_OPEN);
+	px_pool_free(&p);
+}
+
 static void a_suspect_is_probed_once(void **state)
 {
 	struct px_pool p;
@@ -1147,6 +1170,7 @@ int main(void)
 	    cmocka_unit_test(survivors_are_even_and_the_healed_takes_nobody_back),
 	    cmocka_unit_test(only_a_server_that_cannot_serve_is_down),
 	    cmocka_unit_test(a_probe_tells_whether_it_is_back),
+	    cmocka_unit_test(the_account_is_tried_once_before_anything_else),
 	    cmocka_unit_test(a_suspect_is_probed_once),
 	    cmocka_unit_test(probes_back_off),
 	    cmocka_unit_test(the_first_one_back_wakes_the_others),

@@ -521,6 +521,7 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 	}
 	for (unsigned g = 0; g < c->gateways; g++)
 		px_pool_gateway(&e->pool, g, c->gateway_name[g], c->gateway_concurrency[g]);
+	px_pool_begin(&e->pool, now);
 	e->config.gateway_name = NULL;
 	e->config.gateway_concurrency = NULL;
 	px_esc_init(&e->esc, c->presence_servers, c->publish_window, c->publish_rate, now);

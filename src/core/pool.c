@@ -296,6 +296,12 @@ static enum px_pool_change accuse(struct px_pool *p, int gateway, struct px_now 
 	return p->refused_twice ? ask_next(p, now) : PX_POOL_SAME;
 }
 
+void px_pool_begin(struct px_pool *p, struct px_now now)
+{
+	if (p->n > 0)
+		accuse(p, 0, now);
+}
+
 static void acquit(struct px_gateway *g, struct px_now now)
 {
 	if (g->acquitted == 0 || now.mono.ms - g->acquitted_at.ms > REFUSED_MS) {

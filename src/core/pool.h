@@ -97,6 +97,11 @@ int px_pool_init(
     uint32_t
         seed); /* 0 or -ENOMEM; the caller then fills name and concurrency (limit is set by it) */
 void px_pool_free(struct px_pool *p);
+/*
+ * The account hasn't been tried yet: login begins as RETRYING at the first gateway, so that a wrong password costs two failed
+ * logins and not one per request that would have left at once.
+ */
+void px_pool_begin(struct px_pool *p, struct px_now now);
 void px_pool_gateway(struct px_pool *p, unsigned i, const char *name, unsigned concurrency);
 
 /* Chooses, and counts the user there. PX_NO_GATEWAY: none is healthy. */
