@@ -24,6 +24,8 @@ PLUGIN   := $(filter-out plugin/kamailio.c plugin/opensips.c,$(wildcard plugin/*
 SIM      := $(filter-out tests/exchange/test_%.c tests/exchange/main.c,$(wildcard tests/exchange/*.c))
 WATCH    := $(filter-out tests/watcher/test_%.c tests/watcher/main.c,$(wildcard tests/watcher/*.c))
 UNIT     := $(wildcard tests/test_*.c) $(wildcard tests/exchange/test_*.c) $(wildcard tests/watcher/test_*.c)
+# what the module in the proxy has of the core: it checks its settings with the worker's own eyes
+MODULE   := $(PLUGIN) $(addprefix src/core/,settings.c users.c key.c buf.c host.c said.c availability.c wall.c) src/io/file.c
 PROGRAMS := pua_exchange_worker exchange-sim presence-watch
 
 # $(call objs,flavour,sources)
@@ -34,7 +36,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all deps settings-table check check-unit check-io check-hosts bench layers lint clean asan sim settings-table
+.PHONY: all kamailio deps settings-table check check-unit check-io check-hosts bench layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -78,6 +80,23 @@ $(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c tests/sim/fake.c)
 $(BUILD)/asan/bin/test_engine: $(call objs,asan,tests/sim/fake.c)
 $(BUILD)/sim: $(call objs,obj,$(wildcard tests/sim/*.c src/core/*.c))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
+
+# Kamailio's module, against the source of the version that is installed. It exports only what Kamailio looks for.
+PREFIX   ?= /usr/local
+LIBEXEC  ?= $(PREFIX)/libexec/pua_exchange
+KAMAILIO_SRC ?= $(firstword $(wildcard $(BUILD)/kamailio-src/kamailio-*))
+KAMFLAGS := $(STD) $(WARN) -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC -fvisibility=hidden
+kamailio: $(BUILD)/kamailio/pua_exchange.so
+$(BUILD)/kamailio/flags: plugin/kamailio_flags
+	$(call say,CFG $(KAMAILIO_SRC))plugin/kamailio_flags "$(KAMAILIO_SRC)" $@
+$(BUILD)/kamailio/plugin/kamailio.o: plugin/kamailio.c $(BUILD)/kamailio/flags
+	@mkdir -p $(@D)
+	$(call say,CC-kamailio $<)$(CC) $(filter-out -Wundef -Wshadow -Wstrict-prototypes,$(KAMFLAGS)) -std=gnu11 -Iinclude -Iplugin -DPX_WORKER='"$(LIBEXEC)/pua_exchange_worker"' @$(BUILD)/kamailio/flags -MMD -MP -c $< -o $@
+$(BUILD)/kamailio/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC-kamailio $<)$(CC) $(KAMFLAGS) $(INC) -MMD -MP -c $< -o $@
+$(BUILD)/kamailio/pua_exchange.so: $(call objs,kamailio,plugin/kamailio.c $(MODULE))
+	$(call say,LINK $@)$(CC) -shared -Wl,-z,relro,-z,now -Wl,--as-needed $^ -o $@
 
 $(BUILD)/settings_table: $(call objs,obj,tests/settings_table.c $(wildcard src/core/*.c))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@

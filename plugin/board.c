@@ -47,13 +47,24 @@ enum px_board_found px_board_user(const struct px_board_reader *r, const char *k
 	return px_board_find_user(r->head, key, out);
 }
 
+uint32_t px_board_end(const struct px_board_reader *r)
+{
+	const uint32_t end = atomic_load_explicit(&r->head->end, memory_order_acquire);
+
+	return end < r->head->rows ? end : r->head->rows;
+}
+
+enum px_board_found px_board_at(const struct px_board_reader *r, uint32_t at,
+                                struct px_board_user *out)
+{
+	return at < px_board_end(r) ? px_board_load_user(r->head, at, out) : PX_BOARD_NONE;
+}
+
 bool px_board_next(const struct px_board_reader *r, uint32_t *at, struct px_board_user *out,
                    uint32_t *unknown)
 {
-	uint32_t end = atomic_load_explicit(&r->head->end, memory_order_acquire);
-
-	while (*at < end && *at < r->head->rows) {
-		enum px_board_found f = px_board_load_user(r->head, (*at)++, out);
+	while (*at < px_board_end(r)) {
+		enum px_board_found f = px_board_at(r, (*at)++, out);
 
 		if (f == PX_BOARD_FOUND)
 			return true;

@@ -27,6 +27,11 @@ enum px_board_found px_board_user(const struct px_board_reader *r, const char *k
 bool px_board_next(const struct px_board_reader *r, uint32_t *at, struct px_board_user *out,
                    uint32_t *unknown);
 
+/* The user in one row, and where rows end that were ever used: to go through a part of them. */
+enum px_board_found px_board_at(const struct px_board_reader *r, uint32_t at,
+                                struct px_board_user *out);
+uint32_t px_board_end(const struct px_board_reader *r);
+
 /* Gateway i of the worker's pool. False: there is none. */
 bool px_board_gateway_read(const struct px_board_reader *r, uint32_t i,
                            struct px_board_gateway_state *out);

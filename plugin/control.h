@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* control.h - the proxy's end of px_control.h: a command asked, its answer awaited. */
+#ifndef PX_PLUGIN_CONTROL_H
+#define PX_PLUGIN_CONTROL_H
+
+#include "px_control.h"
+
+/*
+ * Sends a command through fd, which all processes share, and waits for its answer, at most timeout_ms
+ * from now_ms (CLOCK_MONOTONIC). key in its normal form; mailbox in its, NULL or "": none. 0 and *out
+ * (whose status tells what became of it); -EAGAIN: the queue is full; -ETIMEDOUT: no answer, and it
+ * won't be executed any more unless that is happening right now; -EPIPE: there is no worker and no
+ * supervisor; or another negative errno.
+ */
+int px_control_ask(int fd, enum px_control_command command, const char *key, const char *mailbox,
+                   int64_t now_ms, int timeout_ms, struct px_control_answer *out);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * supervisor.h - the one process that the proxy forks for us. It runs the worker as a program of its
+ * own (fork+exec, with nothing of the proxy left in it), starts it again when it dies, kills it when
+ * its heartbeat on the board stops, hands its lines to the proxy's log, and ends with the proxy.
+ */
+#ifndef PX_SUPERVISOR_H
+#define PX_SUPERVISOR_H
+
+#include <sys/types.h>
+
+#include "board.h"
+
+/* The worker's levels, in the order of the words with which its lines begin. */
+enum px_level { PX_ERROR, PX_WARN, PX_NOTICE, PX_INFO, PX_DEBUG };
+
+#define PX_WORKER_BACK_MS 2000     /* a worker that was killed is back after so long at most ... */
+#define PX_WORKER_REFUSED_MS 30000 /* ... one that ends by itself: nothing will be better soon */
+#define PX_WORKER_START_MS 30000   /* it has so long to its first heartbeat */
+#define PX_WORKER_LEAVE_MS 12000   /* and so long to end (on_exit=withdraw takes 10 s at most) */
+
+struct px_supervisor {
+	const char *worker;                    /* its program */
+	int settings_fd, board_fd, control_fd; /* what it gets, at 3, 4 and 5 */
+	const struct px_board_reader *board;
+	pid_t proxy;                                        /* our parent: we end when it does */
+	void (*log)(enum px_level level, const char *text); /* one line, without newline */
+	void (*turn)(void); /* at least once a second; NULL: nothing */
+};
+
+/*
+ * Supervises until SIGTERM, SIGINT or the end of the proxy, then ends the worker and returns. The
+ * process is the supervisor's own: signal handlers and mask are changed, the sockets of the proxy
+ * closed. SIGHUP is handed to the worker.
+ */
+void px_supervise(const struct px_supervisor *s);
+
+#endif
