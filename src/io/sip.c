@@ -339,6 +339,9 @@ static int add_server(struct px_sip *s, const char *uri, char *why)
 		         uri, transport);
 		return -EINVAL;
 	}
+	/* RFC 3263 §4.1; left to itself, Sofia takes the transport that was bound first */
+	if (!transport[0] && url_param_add(s->home, u, "transport=udp") < 0)
+		return -ENOMEM;
 	s->udp = s->udp || strcasecmp(transport, "tcp") != 0;
 	s->server[s->servers++] = (struct server){.sip = s, .url = u};
 	return 0;

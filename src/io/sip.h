@@ -25,7 +25,7 @@ typedef void px_sip_lost_h(void *arg);
 
 struct px_sip_config {
 	const char *const *server; /* "sip:127.0.0.1:5060;transport=tcp", in order of preference;
-	                              transport udp or tcp */
+	                              transport udp or tcp; without one, udp */
 	unsigned servers;
 	const char *bind; /* "ADDRESS[:PORT]", IPv6 in brackets; NULL: any port on the address that
 	                     reaches each server */
