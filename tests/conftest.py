@@ -35,6 +35,19 @@ def pytest_runtest_call(item):
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What failed shows how the logs of its programs end."""
+    outcome = yield
+    report = outcome.get_result()
+    path = getattr(item, "funcargs", {}).get("folder")
+    if not report.failed or path is None:
+        return
+    for log in sorted(path.glob("*.log")):
+        lines = log.read_text("utf-8", "replace").splitlines()[-30:]
+        report.sections.append((f"end of {log.name}", "\n".join(lines)))
+
+
 @pytest.fixture
 def folder(request):
     """An empty folder with a short name; kept, and named, when the test failed."""

@@ -41,13 +41,15 @@ def free_port():
 
 
 def wait_until(condition, timeout, what):
-    """Returns the first true value of condition(); AssertionError after timeout seconds."""
+    """Returns the first true value of condition(); AssertionError after timeout seconds. what: the
+    words for it, or a function that finds them then."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        assert time.monotonic() < deadline, \
+            f"not within {timeout} s: {what() if callable(what) else what}"
         time.sleep(0.02)
 
 
