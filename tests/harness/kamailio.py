@@ -43,19 +43,26 @@ class Kamailio:
     def tcp(self):
         return f"sip:127.0.0.1:{self.port};transport=tcp"
 
-    def start(self, timeout=10):
-        run = self.folder / "run"
-        run.mkdir(parents=True, exist_ok=True)
+    def configuration(self):
         cfg = (TESTS / "e2e" / "kamailio.cfg.in").read_text()
         for name, value in {"PORT": self.port, "CLEAN": self.clean_s,
                             "PROCESSES": self.processes}.items():
             cfg = cfg.replace(f"@{name}@", str(value))
+        return cfg
+
+    def spawn(self):
+        """Starts the program, and doesn't wait until it answers."""
+        run = self.folder / "run"
+        run.mkdir(parents=True, exist_ok=True)
         path = self.folder / "kamailio.cfg"
-        path.write_text(cfg)
+        path.write_text(self.configuration())
         # -DD: in the foreground; the memory is only touched as it is needed
         self.process = Process(
             [self.program(), "-DD", "-E", "-e", "-f", path, "-Y", run, "-m", "1024", "-M", "32"],
             self.folder, "kamailio")
+
+    def start(self, timeout=10):
+        self.spawn()
         wait_until(lambda: self.answers(), timeout, f"kamailio answers\n{self.process.tail()}")
         return self
 

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kamailio with the module: plugin/kamailio.cfg.sample with other addresses and settings."""
+
+import json
+import re
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .kamailio import Kamailio
+from .process import BUILD, ROOT, wait_until
+
+SAMPLE = ROOT / "plugin" / "kamailio.cfg.sample"
+MODULE = ROOT / "build" / "kamailio" / "pua_exchange.so"
+WORKER = BUILD / "pua_exchange_worker"
+
+
+def quoted(value):
+    """A value as it stands in double quotes in Kamailio's configuration."""
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def children(pid):
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def alive(pid):
+    """Whether it runs: a zombie doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def is_worker(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == WORKER.name[:15]
+    except OSError:
+        return False
+
+
+class Proxy(Kamailio):
+    """settings: {"name": value}, a list is a repeated one; they replace those of the sample, and an
+    int goes without quotes. more: lines before them. No TCP: listen="udp"."""
+
+    def __init__(self, folder, settings, more="", listen=("udp", "tcp"), debug=2, **kwargs):
+        super().__init__(folder, **kwargs)
+        self.settings = {"worker": WORKER, **settings}
+        self.more, self.listen, self.debug = more, listen, debug
+
+    def configuration(self):
+        cfg = SAMPLE.read_text()
+
+        def put(pattern, text):
+            nonlocal cfg
+            cfg, n = re.subn(pattern, lambda _: text, cfg, flags=re.M)
+            assert n == 1, f"{pattern} is {n} times in {SAMPLE}"
+
+        lines = [self.more]
+        for name, value in self.settings.items():
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                one = one if isinstance(one, int) else quoted(one)
+                lines.append(f'modparam("pua_exchange", "{name}", {one})\n')
+        put(r"(?s)^# ---- Your Exchange ----\n.*^# ---- end of it ----\n", "".join(lines))
+        put(r'"pua_exchange\.so"', f'"{MODULE}"')
+        for transport in ("udp", "tcp"):
+            put(rf"^listen={transport}:127\.0\.0\.1:5060\n",
+                f"listen={transport}:127.0.0.1:{self.port}\n" if transport in self.listen else "")
+        put("/run/kamailio/kamailio_ctl", str(self.folder / "ctl"))
+        put(r"^children=4\n", f"children={self.processes}\ndebug={self.debug}\n")
+        put('"clean_period", 10', f'"clean_period", {self.clean_s}')
+        return cfg
+
+    def log(self):
+        return self.process.output()
+
+    # ---- its processes ----
+
+    def worker(self):
+        """The worker's pid, 0 when none runs."""
+        for pid in children(self.process.pid):
+            for child in children(pid):
+                if is_worker(child) and alive(child):
+                    return child
+        return 0
+
+    def supervisor(self):
+        """The supervisor's pid; a worker must be running."""
+        for pid in children(self.process.pid):
+            if any(is_worker(child) for child in children(pid)):
+                return pid
+        raise AssertionError(f"there is no supervisor\n{self.process.tail()}")
+
+    def wait_worker(self, timeout=5, other_than=0):
+        """Until a worker runs that isn't that one; its pid."""
+        return wait_until(lambda: self.worker() not in (0, other_than) and self.worker(), timeout,
+                          lambda: f"a worker\n{self.process.tail()}")
+
+    # ---- what it says ----
+
+    def fault(self, method, *params):
+        """(code, message) of a JSON-RPC command that is refused."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/RPC", method="POST",
+            data=json.dumps({"jsonrpc": "2.0", "method": method, "params": params,
+                             "id": 1}).encode())
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                reply = json.load(answer)
+        except urllib.error.HTTPError as e:
+            reply = json.load(e)
+        assert "error" in reply, reply
+        return reply["error"]["code"], reply["error"]["message"]
+
+    def kamcmd(self, *words):
+        """What kamcmd prints."""
+        done = subprocess.run(["kamcmd", "-s", f"unix:{self.folder / 'ctl'}", *words],
+                              capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stats(self):
+        return self.rpc("pua_exchange.stats")
+
+    def user(self, aor):
+        return self.rpc("pua_exchange.user", aor)
+
+    def metrics(self):
+        """{"kamailio_pua_exchange_users": 12.0, ...} as Prometheus gets them."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.split()[0]: float(line.split()[1]) for line in lines
+                if line and line[0] != "#"}
+
+    def wait_followed(self, users, timeout=15):
+        """Until the worker runs and that many users are in running streams."""
+        def there():
+            stats = self.stats()
+            return stats["worker"] == "running" and stats["followed"] == users
+        wait_until(there, timeout,
+                   lambda: f"{users} followed: {self.stats()}\n{self.process.tail()}")
