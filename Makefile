@@ -105,17 +105,17 @@ settings-table: $(BUILD)/settings_table
 	$< >$(BUILD)/settings.md
 	sed -i -e '/<!-- settings -->/,/<!-- \/settings -->/{//!d}' -e '/<!-- settings -->/r $(BUILD)/settings.md' README.md
 
-# what a bare Debian 12 needs; KAMAILIO=1: also Kamailio's source, under build/kamailio-src
+# what a bare Debian 12 needs, and Kamailio's source under build/kamailio-src
 deps:
-	tests/deps $(if $(KAMAILIO),--kamailio)
+	tests/deps
 
-check: asan layers
+check: asan layers kamailio
 	tests/run unit io hosts
 check-unit: $(UNITBIN)
 	tests/run unit
 check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
 	tests/run io
-check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
+check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio
 	tests/run hosts
 
 # what it is worth: tests/bench/README.md; BENCH="publish cold follow" names parts of it
