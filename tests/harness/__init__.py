@@ -2,6 +2,7 @@
 """What the loopback tests start, talk to and look at. See tests/README.md."""
 
 from .exchange import ExchangeSim
+from .gateway import Authority, Gateway
 from .kamailio import Kamailio
 from .presence import LOST, LOST_BY_RESET, MISSED, RESET, SILENT, PresenceServer
 from .process import BUILD, Process, free_port, wait_until

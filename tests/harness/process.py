@@ -65,7 +65,7 @@ class Process:
             self.child = subprocess.Popen(
                 self.argv, stderr=log, stdout=subprocess.PIPE if on_line else log,
                 stdin=subprocess.PIPE if open_stdin else subprocess.DEVNULL,
-                env=dict(os.environ, **SANITIZERS, **(env or {})))
+                env={**os.environ, **SANITIZERS, **(env or {})})
         atexit.register(self._leave)
         self.reader = None
         if on_line:

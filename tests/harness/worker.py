@@ -12,6 +12,7 @@ class Worker:
 
     def __init__(self, folder, settings, name="worker"):
         self.folder, self.name = Path(folder), name
+        self.env = {}  # on top of ours
         self.path = self.folder / f"{name}.conf"
         self.process = None
         self.write(settings)
@@ -27,7 +28,7 @@ class Worker:
 
     def start(self, *options):
         self.process = Process([BUILD / "pua_exchange_worker", "-f", self.path, *options],
-                               self.folder, self.name)
+                               self.folder, self.name, env=self.env)
         return self
 
     def log(self):
