@@ -26,6 +26,7 @@ int px_control_parse(const void *bytes, size_t n, int64_t now_ms, struct px_comm
 	const size_t head = offsetof(struct px_control_request, text);
 	struct px_control_request q = {0};
 	char uri[3 * PX_AOR_MAX + 8], again[PX_AOR_MAX + 1];
+	const char *at;
 
 	if (n < head || n > sizeof q)
 		return -EBADMSG;
@@ -37,8 +38,10 @@ int px_control_parse(const void *bytes, size_t n, int64_t now_ms, struct px_comm
 	*out = (struct px_command){.command = (enum px_control_command)q.command,
 	                           .origin = (uint8_t)q.origin};
 	memcpy(out->key, q.text, q.key_len);
-	if (memchr(out->key, '\0', q.key_len) || px_key_uri(out->key, uri, sizeof uri) ||
-	    px_key_from_aor(uri, strlen(uri), again) || strcmp(again, out->key) != 0)
+	at = strrchr(out->key, '@');
+	if (!at || at == out->key || memchr(out->key, '\0', q.key_len) ||
+	    px_key_uri(out->key, uri, sizeof uri) || px_key_from_aor(uri, strlen(uri), again) ||
+	    strcmp(again, out->key) != 0)
 		return -EBADMSG;
 	if (q.mailbox_len > 0 && px_mailbox(q.text + q.key_len, q.mailbox_len, out->mailbox))
 		return -EBADMSG;
