@@ -298,7 +298,7 @@ static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
 	switch (a->kind) {
 	case PX_DO_HTTP_START:
 		px_http_start(w->http, a->http.id, a->http.gateway, &a->http.body, a->http.anchor,
-		              a->http.timeout_ms, ceiling(a->http.ask));
+		              a->http.cookie, a->http.timeout_ms, ceiling(a->http.ask));
 		break;
 	case PX_DO_HTTP_CANCEL:
 		px_http_cancel(w->http, a->http_cancel);

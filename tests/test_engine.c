@@ -20,7 +20,7 @@ struct asked {
 	uint64_t id;
 	int gateway;
 	enum px_ask ask;
-	char body[8192];
+	char body[8192], anchor[256], cookie[128];
 };
 struct sent {
 	uint64_t id;
@@ -110,6 +110,9 @@ static void turn(struct rig *r)
 			h->gateway = a[i].http.gateway;
 			h->ask = a[i].http.ask;
 			snprintf(h->body, sizeof h->body, "%s", a[i].http.body.data);
+			snprintf(h->anchor, sizeof h->anchor, "%s", a[i].http.anchor);
+			snprintf(h->cookie, sizeof h->cookie, "%s",
+			         a[i].http.cookie ? a[i].http.cookie : "");
 		} else if (a[i].kind == PX_DO_SIP_START) {
 			assert_in_range(r->sips, 0, 63);
 			struct sent *s = &r->sip[r->sips++];
@@ -350,6 +353,78 @@ static void test_late_and_foreign_answers_fall_to_the_floor(void **state)
 	struct px_user_view v;
 	assert_true(px_engine_user(r.e, 0, &v));
 	assert_string_equal(v.publication->etag, "e1");
+	end(&r);
+}
+
+/* Whoever subscribes first at a gateway goes alone; all others follow to the same server behind it. */
+static void test_the_first_subscribe_leads_the_others(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.gateways = 1;
+	begin(&r, c);
+	for (int i = 0; i < 5; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+	}
+	pass(&r, 400);
+	answer(&r, PX_ASK_READ, "C\nC\nC\nC\nC\n");
+	pass(&r, 400);
+	assert_int_equal(r.https, 1);
+	assert_string_equal(r.http[0].anchor, "u0@example.test");
+	assert_string_equal(r.http[0].cookie, "");
+
+	struct asked first = r.http[0];
+	const struct px_http_answer a = {
+	    .status = 200, .retry_after_ms = -1, .cookie = "backend=7"};
+	r.https = 0;
+	px_engine_http_data(r.e, first.id, "I s0\n", 5, r.now);
+	px_engine_http_done(r.e, first.id, &a, r.now);
+	pass(&r, 400);
+	assert_int_equal(r.https, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(r.http[i].ask, PX_ASK_SUBSCRIBE);
+		assert_string_equal(r.http[i].anchor, "u0@example.test");
+		assert_string_equal(r.http[i].cookie, "backend=7");
+		assert_null(strstr(r.http[i].body, "u0@"));
+	}
+	for (unsigned i = 1; i < 5; i++) {
+		char text[32];
+		snprintf(text, sizeof text, "I s%u\n", i);
+		answer(&r, PX_ASK_SUBSCRIBE, text);
+	}
+	pass(&r, 2500);
+	assert_string_equal(find(&r, PX_ASK_STREAM)->cookie, "backend=7");
+	assert_string_equal(find(&r, PX_ASK_STREAM)->anchor, "u0@example.test");
+	end(&r);
+}
+
+/* A first one that is refused doesn't hold the others. */
+static void test_a_refused_first_subscribe_lets_the_next_begin(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.gateways = 1;
+	begin(&r, c);
+	px_engine_user_put(r.e, "u0@example.test", "u0@example.test", true, r.now);
+	px_engine_user_put(r.e, "u1@example.test", "u1@example.test", true, r.now);
+	pass(&r, 400);
+	answer(&r, PX_ASK_READ, "C\nC\n");
+	pass(&r, 400);
+	answer(&r, PX_ASK_SUBSCRIBE, "V 5\n"); /* user */
+	pass(&r, 400);
+	assert_string_equal(find(&r, PX_ASK_SUBSCRIBE)->anchor, "u1@example.test");
+	px_engine_user_remove(r.e, "u1@example.test", r.now); /* gone while it begins */
+	px_engine_user_put(r.e, "u2@example.test", "u2@example.test", true, r.now);
+	answer(&r, PX_ASK_SUBSCRIBE, "I s1\n");
+	pass(&r, 1000);
+	assert_non_null(strstr(find(&r, PX_ASK_SUBSCRIBE)->body, "u2@"));
+	assert_string_equal(find(&r, PX_ASK_SUBSCRIBE)->anchor, "u1@example.test");
 	end(&r);
 }
 
@@ -635,6 +710,8 @@ int main(void)
 	    cmocka_unit_test(test_an_event_during_a_reading_is_not_lost),
 	    cmocka_unit_test(test_a_broken_answer_changes_nothing),
 	    cmocka_unit_test(test_late_and_foreign_answers_fall_to_the_floor),
+	    cmocka_unit_test(test_the_first_subscribe_leads_the_others),
+	    cmocka_unit_test(test_a_refused_first_subscribe_lets_the_next_begin),
 	    cmocka_unit_test(test_a_removed_user_is_withdrawn_then_forgotten),
 	    cmocka_unit_test(test_removed_and_added_again_in_between),
 	    cmocka_unit_test(test_off_withdraws_and_lasts),

@@ -208,6 +208,14 @@ static bool serve(SSL *s, const char *in, unsigned nth)
 			plain_answer(s, "401 Unauthorized", line, "no");
 	} else if (strcmp(path, "302") == 0) {
 		plain_answer(s, "302 Found", "Location: https://localhost/ok\r\n", "");
+	} else if (strcmp(path, "affinity") == 0) {
+		plain_answer(s, "200 OK",
+		             "Set-Cookie: session=secret; path=/\r\n"
+		             "Set-Cookie: X-BackEndOverrideCookie=mbx7.example.test~1941996295; "
+		             "path=/; secure\r\n"
+		             "set-cookie:   exchangecookie=abc; HttpOnly\r\n"
+		             "Set-Cookie: exchangecookie\r\n",
+		             "fine");
 	} else if (strcmp(path, "503") == 0) {
 		plain_answer(s, "503 Busy", "Retry-After: 7\r\n", "later");
 	} else if (strcmp(path, "once") == 0) {
@@ -372,7 +380,7 @@ struct answer {
 	enum px_http_fail fail;
 	int status;
 	int64_t retry_after_ms;
-	char type[64], detail[PX_DETAIL_MAX], body[64];
+	char type[64], detail[PX_DETAIL_MAX], body[64], cookie[128];
 	size_t bytes;
 };
 
@@ -421,6 +429,7 @@ static void on_done(void *arg, uint64_t id, const struct px_http_answer *got)
 	a->retry_after_ms = got->retry_after_ms;
 	snprintf(a->type, sizeof a->type, "%s", got->type ? got->type : "");
 	snprintf(a->detail, sizeof a->detail, "%s", got->detail ? got->detail : "");
+	snprintf(a->cookie, sizeof a->cookie, "%s", got->cookie ? got->cookie : "");
 	if (++b.done >= b.stop_after)
 		px_loop_mark(b.loop);
 }
@@ -489,7 +498,7 @@ static void start(uint64_t id, int gw, int64_t timeout_ms, int64_t ceiling)
 {
 	struct px_buf body = bytes(20);
 
-	px_http_start(b.http, id, gw, &body, "alice@example.test", timeout_ms, ceiling);
+	px_http_start(b.http, id, gw, &body, "alice@example.test", NULL, timeout_ms, ceiling);
 	assert_null(body.data);
 }
 
@@ -544,6 +553,30 @@ static void an_answer(void **state)
 	assert_false(request_has("Accept-Encoding"));
 }
 
+/* The cookies that lead back to a server, and no others, are handed out and taken back. */
+static void affinity(void **state)
+{
+	struct answer *a = ask("localhost", GOOD, "affinity", ca_a.file);
+	struct px_buf body = bytes(20);
+
+	(void)state;
+	assert_string_equal(
+	    a->cookie, "X-BackEndOverrideCookie=mbx7.example.test~1941996295; exchangecookie=abc");
+	assert_true(request_has("\r\nX-PreferServerAffinity: true\r\n"));
+	assert_false(request_has("\r\nCookie:"));
+	px_http_start(b.http, 1, 0, &body, "alice@example.test", a->cookie, 3000, 1000);
+	b.stop_after = 2;
+	run();
+	assert_true(request_has("\r\nCookie: X-BackEndOverrideCookie=mbx7.example.test~1941996295; "
+	                        "exchangecookie=abc\r\n"));
+	body = bytes(20);
+	px_http_start(b.http, 2, 0, &body, "alice@example.test", "a=b\r\nEvil: yes", 3000, 1000);
+	b.stop_after = 3;
+	run();
+	assert_int_equal(b.a[2].done, 1);
+	assert_false(request_has("Evil"));
+}
+
 static void address_in_certificate(void **state)
 {
 	(void)state;
@@ -557,7 +590,7 @@ static void big_body(void **state)
 
 	(void)state;
 	client(&g, 1);
-	px_http_start(b.http, 0, 0, &body, "", 3000, 1000);
+	px_http_start(b.http, 0, 0, &body, "", NULL, 3000, 1000);
 	run();
 	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
 	assert_true(request_has("\r\nContent-Length: 100000\r\n"));
@@ -906,7 +939,7 @@ static void many_streams(void **state)
 	for (uint64_t i = 0; i < n; i++) {
 		struct px_buf body = bytes(40000);
 
-		px_http_start(b.http, i, 0, &body, "alice@example.test", 0, 0);
+		px_http_start(b.http, i, 0, &body, "alice@example.test", NULL, 0, 0);
 		if (i % 20 == 19)
 			run();
 	}
@@ -957,6 +990,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    T(an_answer),
+	    T(affinity),
 	    T(address_in_certificate),
 	    T(big_body),
 	    T(refused),

@@ -92,6 +92,27 @@ static void test_answers_are_lost(void **state)
 	run(c);
 }
 
+/*
+ * Several servers behind each CAS, which isn't told which mailbox lives where: whoever is refused goes to another group until all of a stream
+ * live together.
+ */
+static void test_servers_behind_a_cas(void **state)
+{
+	(void)state;
+	for (unsigned backends = 2; backends <= 5; backends++) {
+		struct sim_config c = calm;
+		struct sim_report r;
+
+		c.backends = backends;
+		c.days = 0.1;
+		c.changes_per_user_day = 0;
+		assert_int_equal(sim_run(&c, &r), 0);
+		assert_int_equal(r.not_followed, 0);
+		assert_int_equal(r.violations, 0);
+		assert_true(r.subscribes < 2 * backends * c.users);
+	}
+}
+
 static void test_the_clock_steps(void **state)
 {
 	(void)state;
@@ -152,6 +173,7 @@ int main(void)
 	    cmocka_unit_test(test_a_cas_dies_each_hour),
 	    cmocka_unit_test(test_the_whole_pool_dies),
 	    cmocka_unit_test(test_answers_are_lost),
+	    cmocka_unit_test(test_servers_behind_a_cas),
 	    cmocka_unit_test(test_the_clock_steps),
 	    cmocka_unit_test(test_the_presence_server_fails_and_forgets),
 	    cmocka_unit_test(test_throttled_and_denied),

@@ -41,9 +41,13 @@ struct px_http_answer {
 	int status;             /* 0 if none came */
 	int64_t retry_after_ms; /* Retry-After; -1: none */
 	const char *type; /* Content-Type, lower case without parameters; NULL: none; borrowed */
+	const char *
+	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
 	const char
 	    *detail; /* what the library said, for the log and the board; NULL: nothing; borrowed */
 };
+
+#define PX_COOKIE_MAX 1024 /* bytes with the NUL; a longer one isn't kept */
 
 enum px_ask {
 	PX_ASK_SUBSCRIBE,   /* mailbox */

@@ -92,9 +92,11 @@ void px_engine_actions_clear(struct px_engine *e)
 {
 	for (size_t i = 0; i < e->actions; i++) {
 		struct px_action *a = &e->action[i];
-		if (a->kind == PX_DO_HTTP_START)
+		if (a->kind == PX_DO_HTTP_START) {
 			px_buf_free(&a->http.body);
-		else if (a->kind == PX_DO_SIP_START)
+			free(a->http.cookie);
+		}
+		if (a->kind == PX_DO_SIP_START)
 			px_buf_free(&a->sip.body);
 		else if (a->kind == PX_DO_LOG)
 			free(a->log.text);
@@ -536,6 +538,9 @@ void px_engine_free(struct px_engine *e)
 	px_engine_actions_clear(e);
 	free(e->action);
 	px_requests_free(e);
+	for (unsigned g = 0; g < e->pool.n; g++)
+		for (unsigned i = 0; i < PX_GROUPS; i++)
+			px_group_end(&e->at[g].group[i]);
 	px_streams_free(e);
 	px_readings_free(e);
 	for (uint32_t s = 0; s < e->end; s++) {

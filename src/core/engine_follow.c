@@ -12,6 +12,8 @@ static void evacuate(struct px_engine *e, int g, struct px_now now)
 		return;
 	e->at[g].evacuated = true;
 	px_readings_evacuate(e, g, now);
+	for (unsigned i = 0; i < PX_GROUPS; i++)
+		px_group_end(&e->at[g].group[i]);
 	for (uint32_t s = 0; s < e->end; s++) {
 		struct user *u = px_user(e, s);
 		if (u->used && u->gateway == g)
@@ -31,6 +33,14 @@ static void pace_subscribes(struct at_gateway *at)
 		    spacing < PX_SUBSCRIBE_SPACING_MS ? spacing : PX_SUBSCRIBE_SPACING_MS;
 }
 
+/* Groups are a gateway's own; but whoever is being shown to the next one goes on looking. */
+static void settle(struct user *u, int gateway)
+{
+	if (u->gateway != gateway && u->refused_ids == 0)
+		u->group = 0;
+	u->gateway = (int16_t)gateway;
+}
+
 static void house_the_homeless(struct px_engine *e, struct px_now now)
 {
 	if (!e->homeless || !px_pool_any_up(&e->pool) || px_pool_settling(&e->pool, now))
@@ -43,7 +53,7 @@ static void house_the_homeless(struct px_engine *e, struct px_now now)
 			            : px_pool_assign_again(&e->pool, u->gateway);
 			if (g == PX_NO_GATEWAY)
 				break;
-			u->gateway = (int16_t)g;
+			settle(u, g);
 			e->homeless--;
 			px_watch_event(e, s, PX_W_HOMED, now);
 		}
@@ -110,7 +120,7 @@ static void probe(struct px_engine *e, int g, struct px_now now)
 		                           .n = 1,
 		                           .from = from,
 		                           .until = {from.ms + 86400000}};
-		if (px_request_start(e, OWNER_PROBE, 0, g, &q))
+		if (px_request_start(e, OWNER_PROBE, 0, g, NULL, &q))
 			return;
 		break;
 	}
@@ -131,7 +141,8 @@ static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct p
 		const char *id[1] = {u->subscription};
 		const struct px_query q = {
 		    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = id, .n = 1};
-		px_request_start(e, OWNER_NOBODY, 0, u->gateway, &q);
+		px_request_start(e, OWNER_NOBODY, 0, u->gateway, &e->at[u->gateway].group[u->group],
+		                 &q);
 	}
 	free(u->subscription);
 	u->subscription = NULL;
@@ -149,6 +160,8 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 		return;
 	if (from == PX_WATCH_FOLLOWED && !u->dirty)
 		u->good_at = now.mono; /* the stream vouched for it until now */
+	if (to == PX_WATCH_FOLLOWED)
+		u->refused_ids = 0;
 	if (from == PX_WATCH_HOMELESS && to != PX_WATCH_HOMELESS && ev != PX_W_HOMED)
 		e->homeless--;
 	if (todo & PX_W_LEAVE)
@@ -169,7 +182,7 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 			        ? px_pool_assign_first(&e->pool)
 			        : px_pool_assign_again(&e->pool, u->gateway);
 		if (g != PX_NO_GATEWAY) {
-			u->gateway = (int16_t)g;
+			settle(u, g);
 			e->homeless--;
 		}
 		px_say(e, ev == PX_W_LOST ? PX_LOG_INFO : PX_LOG_DEBUG,
@@ -244,34 +257,68 @@ void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subsc
 static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
+	struct group *group = &e->at[g].group[u->group];
 	const struct px_query q = {.ask = PX_ASK_SUBSCRIBE, .mailbox = u->mailbox};
+	bool begins = !group->anchor;
 
 	px_list_take(e, &e->at[g].subscribe, LINK_SUBSCRIBE, slot);
 	px_watch_event(e, slot, PX_W_TURN, now);
-	uint64_t id = px_request_start(e, OWNER_USER, slot, g, &q);
+	if (begins)
+		group->anchor = strdup(u->mailbox);
+	uint64_t id = px_request_start(e, OWNER_USER, slot, g, group, &q);
 	if (!id) {
+		if (begins)
+			px_group_end(group);
 		px_watch_event(e, slot, PX_W_TRANSIENT, now);
 		return;
 	}
+	if (begins)
+		group->beginner = id;
 	u->asking = (uint32_t)id + 1;
 	e->counts.subscribes++;
 }
 
-void px_subscribed(struct px_engine *e, const struct request *r, uint32_t request_slot,
-                   const struct px_reply *reply, char *got, struct px_now now)
+/* Whoever begins a group goes alone: its answer says what leads the others to the same server. */
+static bool group_begins(const struct px_engine *e, int g)
+{
+	return e->at[g].group[px_user(e, e->at[g].subscribe.head)->group].beginner != 0;
+}
+
+/* What the answer to a Subscribe means for those who share its server. */
+static void answered_group(struct group *group, uint64_t id, const struct px_reply *reply,
+                           const char *cookie)
+{
+	if (reply->verdict == PX_V_OK) {
+		group->failures = 0;
+		if (group->beginner == id)
+			group->cookie = cookie ? strdup(cookie) : NULL;
+	} else if (group->beginner == id) {
+		px_group_end(group);
+	} else if ((reply->verdict == PX_V_LOST || reply->verdict == PX_V_TRANSIENT) &&
+	           ++group->failures >= PX_WATCH_TRIES) {
+		px_group_end(group); /* its anchor may be gone */
+	}
+	if (group->beginner == id)
+		group->beginner = 0;
+}
+
+void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
+                   const struct px_reply *reply, const char *cookie, char *got, struct px_now now)
 {
 	struct user *u = px_user(e, r->index);
+	struct group *group = &e->at[r->gateway].group[r->group];
 
-	if (!u->used || u->generation != r->user_generation || u->asking != request_slot + 1) {
+	answered_group(group, id, reply, cookie);
+	if (!u->used || u->generation != r->user_generation || u->asking != (uint32_t)id + 1) {
 		/* it went elsewhere meanwhile: don't leave a subscription behind that nobody
 		 * listens to */
 		if (reply->verdict == PX_V_OK && got &&
 		    px_pool_may_send(&e->pool, r->gateway, now) && u->used &&
 		    u->generation == r->user_generation) {
-			const char *id[1] = {got};
+			const char *ids[1] = {got};
 			const struct px_query q = {
-			    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = id, .n = 1};
-			px_request_start(e, OWNER_NOBODY, 0, r->gateway, &q);
+			    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = ids, .n = 1};
+			px_request_start(e, OWNER_NOBODY, 0, r->gateway, group, &q);
 		}
 		free(got);
 		return;
@@ -385,7 +432,7 @@ void px_follow_pump(struct px_engine *e, struct px_now now)
 
 		px_readings_pump(e, g, now);
 		pace_subscribes(at);
-		while (at->subscribe.n && may_subscribe(e, g) &&
+		while (at->subscribe.n && !group_begins(e, g) && may_subscribe(e, g) &&
 		       px_pool_may_send(&e->pool, g, now) && at->subscribe_next.ms <= now.mono.ms) {
 			/* what was missed is not made up for: no herd after a pause */
 			at->subscribe_next = px_after(now, at->subscribe_spacing);
@@ -403,7 +450,8 @@ struct px_mono px_follow_due(const struct px_engine *e, struct px_now now)
 	for (int g = 0; g < (int)e->pool.n; g++) {
 		const struct at_gateway *q = &e->at[g];
 
-		if (q->subscribe.n && px_pool_may_send(&e->pool, g, now) && may_subscribe(e, g))
+		if (q->subscribe.n && !group_begins(e, g) && px_pool_may_send(&e->pool, g, now) &&
+		    may_subscribe(e, g))
 			at = px_earlier(at, q->subscribe_next.ms > now.mono.ms ? q->subscribe_next
 			                                                       : now.mono);
 	}

@@ -83,6 +83,8 @@ struct user {
 	uint8_t presence; /* in the wanted document; PX_UNKNOWN: none is wanted */
 	uint8_t known;    /* last presence that the calendar gave */
 	uint8_t etag_epoch;
+	uint8_t group,
+	    refused_ids; /* at its gateway; times in a row its id was refused there before it was followed */
 	bool used, on, leaving, stale;
 	bool reading, again; /* in a batch under way; changed meanwhile */
 	bool renamed;        /* while reading: the answer will be about another mailbox */
@@ -94,6 +96,7 @@ struct stream {
 	struct px_stream machine;
 	bool used;
 	bool gone; /* this connection named bad ids */
+	uint8_t group;
 	int gateway;
 	uint64_t request; /* 0: none */
 	unsigned n, anchor;
@@ -123,7 +126,22 @@ struct request {
 	uint32_t index; /* user, stream or reading */
 	uint32_t user_generation;
 	struct px_parse *parse;
-	char *got; /* a new subscription's id; owned */
+	uint8_t group; /* a Subscribe's, at its gateway */
+	char *got;     /* a new subscription's id; owned */
+};
+
+/*
+ * Who can share a stream: subscriptions that live on one server behind the gateway. Which those are isn't known without
+ * Autodiscover. So everybody begins in group 0, whose first Subscribe goes alone and sets the affinity (X-AnchorMailbox, cookie) that all
+ * the others of the group are sent with; whoever's id is refused there twice goes on to the next group.
+ */
+#define PX_GROUPS 8
+struct group {
+	char *anchor;      /* owned; NULL: not begun */
+	char *cookie;      /* owned; NULL: the server set none */
+	uint64_t beginner; /* its first Subscribe while that is under way; 0: none */
+	uint8_t failures;  /* Subscribes in a row that were refused */
+	uint16_t young;    /* stream that gathers + 1 */
 };
 
 struct at_gateway {
@@ -131,7 +149,7 @@ struct at_gateway {
 	struct px_mono read_since[READ_QUEUES]; /* first mark of what is in the list */
 	struct px_mono cold_next, subscribe_next;
 	int64_t subscribe_spacing;
-	uint16_t young; /* stream that gathers + 1 */
+	struct group group[PX_GROUPS];
 	bool evacuated;
 	uint32_t probe_user; /* where the search for somebody to ask about goes on */
 };
@@ -191,9 +209,9 @@ void px_list_take(struct px_engine *e, struct list *l, enum link_kind k, uint32_
 uint32_t px_text_hash(const char *s);
 
 /* engine_request.c */
-/* Sends a query for an owner; the answer goes to the owner's said and done. 0: out of memory. */
+/* Sends a query for an owner, to the server that `affinity` leads to (NULL: any); the answer goes to the owner's said and done. 0: out of memory. */
 uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index, int gateway,
-                          const struct px_query *q);
+                          const struct group *affinity, const struct px_query *q);
 void px_request_cancel(struct px_engine *e, uint64_t id); /* ends without done; unknown is fine */
 void px_requests_free(struct px_engine *e);
 
@@ -206,6 +224,8 @@ void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *repl
 void px_streams_tick(struct px_engine *e, struct px_now now);
 struct px_mono px_streams_due(const struct px_engine *e);
 void px_streams_free(struct px_engine *e);
+/* The affinity of a group is forgotten: the next Subscribe begins it anew. */
+void px_group_end(struct group *g);
 
 /* engine_read.c */
 void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why,
@@ -229,8 +249,8 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 void px_gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
                         const struct px_reply *r, struct px_now now);
 /* The answer to a Subscribe; `got` is the new id or NULL, and is taken. */
-void px_subscribed(struct px_engine *e, const struct request *r, uint32_t request_slot,
-                   const struct px_reply *reply, char *got, struct px_now now);
+void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
+                   const struct px_reply *reply, const char *cookie, char *got, struct px_now now);
 void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subscription,
               struct px_now now);
 void px_follow_tick(struct px_engine *e, struct px_now now);

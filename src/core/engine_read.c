@@ -108,7 +108,7 @@ static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 	const struct px_query q = {
 	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
 	if (!r->staged || !r->refused ||
-	    !px_request_start(e, OWNER_READING, index, r->gateway, &q)) {
+	    !px_request_start(e, OWNER_READING, index, r->gateway, NULL, &q)) {
 		reading_clear(r);
 		return false;
 	}

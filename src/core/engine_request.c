@@ -48,7 +48,7 @@ static void said(void *arg, const struct px_item *item)
  * e->hearing then. 0: out of memory.
  */
 uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index, int gateway,
-                          const struct px_query *q)
+                          const struct group *affinity, const struct px_query *q)
 {
 	uint32_t slot = 0;
 
@@ -83,15 +83,19 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	                      .gateway = (int16_t)gateway,
 	                      .index = index,
 	                      .parse = parse};
-	if (owner == OWNER_USER)
+	if (owner == OWNER_USER) {
 		r->user_generation = px_user(e, index)->generation;
+		r->group = px_user(e, index)->group;
+	}
 	a->http.id = id;
 	a->http.gateway = gateway;
 	a->http.ask = q->ask;
 	a->http.timeout_ms = q->ask == PX_ASK_STREAM  ? 0
 	                     : q->ask == PX_ASK_PROBE ? PX_PROBE_MS
 	                                              : PX_ANSWER_MS;
-	snprintf(a->http.anchor, sizeof a->http.anchor, "%s", q->mailbox ? q->mailbox : "");
+	const char *anchor = affinity && affinity->anchor ? affinity->anchor : q->mailbox;
+	snprintf(a->http.anchor, sizeof a->http.anchor, "%s", anchor ? anchor : "");
+	a->http.cookie = affinity && affinity->cookie ? strdup(affinity->cookie) : NULL;
 	a->http.body = px_buf_new(1 << 20);
 	e->config.backend->write(&a->http.body, q);
 	px_pool_started(&e->pool, gateway, q->ask == PX_ASK_STREAM);
@@ -182,7 +186,7 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 	case OWNER_USER:
 		if (change == PX_POOL_GATEWAY_DOWN)
 			px_gateway_changed(e, g, change, &reply, now);
-		px_subscribed(e, &was, (uint32_t)id, &reply, was.got, now);
+		px_subscribed(e, &was, id, &reply, a->cookie, was.got, now);
 		was.got = NULL;
 		break;
 	case OWNER_STREAM:

@@ -5,7 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static unsigned stream_new(struct px_engine *e, int gateway, struct px_now now)
+static struct group *group_of(struct px_engine *e, const struct stream *s)
+{
+	return &e->at[s->gateway].group[s->group];
+}
+
+void px_group_end(struct group *g)
+{
+	free(g->anchor);
+	free(g->cookie);
+	g->anchor = g->cookie = NULL;
+	g->beginner = 0;
+	g->failures = 0;
+}
+
+static unsigned stream_new(struct px_engine *e, int gateway, uint8_t group, struct px_now now)
 {
 	unsigned i = 0;
 
@@ -27,7 +41,7 @@ static unsigned stream_new(struct px_engine *e, int gateway, struct px_now now)
 			return UINT16_MAX;
 		e->streams++;
 	}
-	*e->stream[i] = (struct stream){.used = true, .gateway = gateway};
+	*e->stream[i] = (struct stream){.used = true, .gateway = gateway, .group = group};
 	px_stream_init(&e->stream[i]->machine, ++e->seq * 2654435761u ^ e->config.seed, now);
 	return i;
 }
@@ -38,8 +52,8 @@ static void stream_free(struct px_engine *e, unsigned i)
 
 	if (s->request)
 		px_request_cancel(e, s->request);
-	if (e->at[s->gateway].young == i + 1)
-		e->at[s->gateway].young = 0;
+	if (group_of(e, s)->young == i + 1)
+		group_of(e, s)->young = 0;
 	s->used = false;
 	s->request = 0;
 	s->n = 0;
@@ -57,23 +71,23 @@ static size_t stream_max(const struct px_engine *e)
 void px_stream_join(struct px_engine *e, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
-	struct at_gateway *at = &e->at[u->gateway];
+	struct group *group = &e->at[u->gateway].group[u->group];
 
-	if (!at->young) {
-		unsigned i = stream_new(e, u->gateway, now);
+	if (!group->young) {
+		unsigned i = stream_new(e, u->gateway, u->group, now);
 		if (i == UINT16_MAX) { /* out of memory: this one isn't followed now; it is tried
 			                  again like any passing trouble */
 			px_watch_event(e, slot, PX_W_LOST, now);
 			return;
 		}
-		at->young = (uint16_t)(i + 1);
+		group->young = (uint16_t)(i + 1);
 	}
-	unsigned i = at->young - 1u;
+	unsigned i = group->young - 1u;
 	struct stream *s = e->stream[i];
 	s->member[s->n++] = slot;
 	u->stream = (uint16_t)(i + 1);
 	if (s->n >= stream_max(e)) {
-		at->young = 0;
+		group->young = 0;
 		stream_do(e, i, PX_S_FULL, now);
 	}
 }
@@ -123,7 +137,7 @@ static bool stream_open(struct px_engine *e, unsigned i, struct px_now now)
 	                           .n = s->n,
 	                           .minutes = px_stream_minutes(&s->machine)};
 	s->gone = false;
-	s->request = px_request_start(e, OWNER_STREAM, i, s->gateway, &q);
+	s->request = px_request_start(e, OWNER_STREAM, i, s->gateway, group_of(e, s), &q);
 	return s->request != 0;
 }
 
@@ -142,17 +156,20 @@ static void stream_regather(struct px_engine *e, unsigned i, struct px_now now)
 }
 
 /* Small streams halve their number with each closing: they seldom close at the same moment. */
-static void merge_another(struct px_engine *e, int gateway, struct px_now now)
+static void merge_another(struct px_engine *e, int gateway, uint8_t group, struct px_now now)
 {
-	if (!e->at[gateway].young)
+	uint16_t into = e->at[gateway].group[group].young;
+
+	if (!into)
 		return;
-	unsigned young = e->stream[e->at[gateway].young - 1u]->n;
+	unsigned young = e->stream[into - 1u]->n;
 
 	for (unsigned i = 0; i < e->streams; i++) {
 		struct stream *s = e->stream[i];
 
-		if (!s->used || s->gateway != gateway || s->machine.state != PX_STREAM_RUNNING ||
-		    s->n >= PX_STREAM_SMALL || s->n + young > stream_max(e))
+		if (!s->used || s->gateway != gateway || s->group != group ||
+		    s->machine.state != PX_STREAM_RUNNING || s->n >= PX_STREAM_SMALL ||
+		    s->n + young > stream_max(e))
 			continue;
 		stream_tell(e, i, PX_W_UNFOLLOWED, now);
 		stream_regather(e, i, now);
@@ -165,8 +182,8 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 	struct stream *s = e->stream[i];
 	enum px_stream_state from = (enum px_stream_state)s->machine.state;
 
-	if (e->at[s->gateway].young == i + 1 && ev == PX_S_DUE)
-		e->at[s->gateway].young = 0;
+	if (group_of(e, s)->young == i + 1 && ev == PX_S_DUE)
+		group_of(e, s)->young = 0;
 	if (s->n == 0) {
 		stream_free(e, i);
 		return;
@@ -186,6 +203,8 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 	if (todo & PX_S_SUSPECT)
 		px_pool_suspect(&e->pool, s->gateway, now);
 	if (todo & PX_S_LOSE) {
+		/* whatever led there may be what is wrong */
+		px_group_end(group_of(e, s));
 		stream_tell(e, i, PX_W_LOST, now);
 		if (s->used)
 			stream_free(e, i);
@@ -193,9 +212,13 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 	}
 	if (todo & PX_S_REGATHER) {
 		int gateway = s->gateway;
+		uint8_t group = s->group;
 
 		stream_regather(e, i, now);
-		merge_another(e, gateway, now);
+		merge_another(e, gateway, group, now);
+		/* they were followed a moment ago: no waiting for company */
+		if (e->at[gateway].group[group].young)
+			stream_do(e, e->at[gateway].group[group].young - 1u, PX_S_DUE, now);
 		return;
 	}
 	if (todo & PX_S_ANCHOR)
@@ -219,6 +242,16 @@ static uint32_t stream_member(struct px_engine *e, const struct stream *s, const
 	return PX_NOBODY;
 }
 
+/* Refused before it was ever followed, and twice: it belongs to another server than this group. */
+static void misplaced(struct px_engine *e, uint32_t slot)
+{
+	struct user *u = px_user(e, slot);
+
+	if (u->watch.state == PX_WATCH_FOLLOWED || ++u->refused_ids % 2)
+		return;
+	u->group = (uint8_t)((u->group + 1) % PX_GROUPS);
+}
+
 void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item)
 {
 	struct stream *s = e->stream[i];
@@ -240,6 +273,7 @@ void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item)
 			s->gone = true;
 			if (item->code)
 				px_user(e, slot)->trouble = px_trouble(e, item->code);
+			misplaced(e, slot);
 			px_watch_event(e, slot, PX_W_LOST, e->now);
 		}
 		break;

@@ -39,9 +39,10 @@ struct request {
 	struct gateway *gateway;
 	CURL *easy; /* NULL: couldn't be started, its done() is due */
 	struct px_buf body;
-	size_t sent;               /* of it */
-	char *anchor;              /* the header line */
-	struct curl_slist headers; /* anchor, then the common ones */
+	size_t sent;                  /* of it */
+	char *lines;                  /* the text of its own headers */
+	struct curl_slist headers[3]; /* them, then the common ones */
+	char *cookie;                 /* the affinity that the answer sets */
 	int64_t got, ceiling;
 	size_t header_bytes;
 	bool cancelled; /* from within a callback: dropped when the library has returned */
@@ -104,7 +105,8 @@ static void drop(struct request *r)
 		r->h->unstarted--;
 	}
 	px_buf_free(&r->body);
-	free(r->anchor);
+	free(r->lines);
+	free(r->cookie);
 	free(r);
 }
 
@@ -200,6 +202,43 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+/* Exchange's cookies that lead back to the server where a subscription lives (2013 and later; 2010). */
+static bool leads_back(const char *name, size_t n)
+{
+	static const char *const names[] = {"X-BackEndOverrideCookie", "exchangecookie"};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strlen(names[i]) == n && strncasecmp(names[i], name, n) == 0)
+			return true;
+	return false;
+}
+
+/* Keeps "name=value" of a Set-Cookie line that leads back. One that is too long or odd isn't kept. */
+static void take_cookie(struct request *r, const char *line, size_t n)
+{
+	static const char header[] = "set-cookie:";
+	size_t from = sizeof header - 1, name, end;
+
+	if (n < from || strncasecmp(line, header, from) != 0)
+		return;
+	while (from < n && line[from] == ' ')
+		from++;
+	for (name = from; name < n && line[name] != '='; name++)
+		;
+	for (end = from; end < n && line[end] > ' ' && line[end] <= '~' && line[end] != ';'; end++)
+		;
+	if (name >= end || !leads_back(line + from, name - from))
+		return;
+	size_t had = r->cookie ? strlen(r->cookie) : 0;
+	if (had + (end - from) + 3 > PX_COOKIE_MAX)
+		return;
+	char *more = realloc(r->cookie, had + (end - from) + 3);
+	if (!more)
+		return;
+	r->cookie = more;
+	sprintf(more + had, "%s%.*s", had ? "; " : "", (int)(end - from), line + from);
+}
+
 static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct request *r = arg;
@@ -210,6 +249,7 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 		r->too_big = true;
 		return 0;
 	}
+	take_cookie(r, bytes, size * n);
 	return size * n;
 }
 
@@ -424,8 +464,12 @@ static void finish(struct request *r, CURLcode code)
 		say_detail(r, code, a.fail, detail, sizeof detail);
 		a.detail = detail;
 	}
+	char *cookie = r->cookie; /* outlives the request for its last word */
+	a.cookie = cookie;
+	r->cookie = NULL;
 	drop(r);
 	h->done(h->arg, id, &a);
+	free(cookie);
 }
 
 static struct request *first_unstarted(struct px_http *h)
@@ -529,7 +573,7 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	SET(PROXY, ""); /* none, whatever the environment says */
 	SET(FOLLOWLOCATION, 0L);
 	SET(HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-	SET(HTTPHEADER, r->anchor ? &r->headers : h->headers);
+	SET(HTTPHEADER, r->lines ? r->headers : h->headers);
 	SET(USERAGENT, "pua_exchange/" PX_VERSION);
 	SET(POST, 1L);
 	SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
@@ -573,8 +617,30 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	return e == CURLE_OK && curl_multi_add_handle(h->multi, c) == CURLM_OK;
 }
 
+/* The headers that lead a request to the server where its subscriptions live. */
+static void add_affinity(struct request *r, const char *anchor, const char *cookie)
+{
+	static const char prefer[] = "X-PreferServerAffinity: true";
+	unsigned n = 0;
+
+	if (!anchor || !anchor[0] || strpbrk(anchor, "\r\n"))
+		return;
+	if (!cookie || strpbrk(cookie, "\r\n"))
+		cookie = "";
+	if (asprintf(&r->lines, "X-AnchorMailbox: %s%cCookie: %s", anchor, '\0', cookie) < 0) {
+		r->lines = NULL;
+		return;
+	}
+	r->headers[n++].data = r->lines;
+	r->headers[n++].data = (char *)(uintptr_t)prefer;
+	if (cookie[0])
+		r->headers[n++].data = r->lines + strlen(r->lines) + 1;
+	for (unsigned i = 0; i < n; i++)
+		r->headers[i].next = i + 1 < n ? &r->headers[i + 1] : r->h->headers;
+}
+
 void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
-                   const char *anchor, int64_t timeout_ms, int64_t ceiling)
+                   const char *anchor, const char *cookie, int64_t timeout_ms, int64_t ceiling)
 {
 	struct request *r = calloc(1, sizeof *r);
 
@@ -591,11 +657,7 @@ void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *b
 	body->data = NULL;
 	body->len = body->cap = 0;
 	*bucket_of(h, id) = r;
-	if (anchor && anchor[0] && !strpbrk(anchor, "\r\n")) {
-		if (asprintf(&r->anchor, "X-AnchorMailbox: %s", anchor) < 0)
-			r->anchor = NULL;
-		r->headers = (struct curl_slist){.data = r->anchor, .next = h->headers};
-	}
+	add_affinity(r, anchor, cookie);
 	if (prepare(r, timeout_ms))
 		return;
 	curl_easy_cleanup(r->easy);

@@ -60,11 +60,14 @@ void px_http_free(struct px_http *h); /* ends everything, calls nothing */
  * buffers). timeout_ms from now to the end of the answer, 0: none; a connection has 8 s to be made
  * in any case. Not from within `data`.
  *
+ * anchor: X-AnchorMailbox with X-PreferServerAffinity; cookie: the affinity that an earlier answer of the
+ * group set (px_http_answer.cookie). NULL or "": none.
+ *
  * Of an answer, `status` is set as soon as one came, whatever happened afterwards; `detail` is
  * printable ASCII and says in words what the library, the system or the certificate had to say.
  */
 void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
-                   const char *anchor, int64_t timeout_ms, int64_t ceiling);
+                   const char *anchor, const char *cookie, int64_t timeout_ms, int64_t ceiling);
 void px_http_cancel(struct px_http *h, uint64_t id); /* unknown ids are fine */
 
 #endif

@@ -84,7 +84,7 @@ struct http {
 	enum px_ask ask;
 	char *body;
 	bool open;
-	uint32_t anchor;
+	uint32_t anchor, routed; /* impersonated; X-AnchorMailbox */
 };
 
 struct cas {
@@ -502,7 +502,8 @@ static void open_stream(struct world *w, struct http *h, const char *lines)
 	for (const char *l = lines; *l; l = strchr(l, '\n') + 1) {
 		size_t s = strtoul(l + 1, NULL, 10);
 		n++;
-		if (s >= w->subs || !w->sub[s].alive || w->sub[s].cas != h->cas)
+		if (s >= w->subs || !w->sub[s].alive || w->sub[s].cas != h->cas ||
+		    (w->c.backends && w->sub[s].user % w->c.backends != h->routed % w->c.backends))
 			px_buf_printf(&bad, "G %.*s\n", (int)(strchr(l, '\n') - l), l);
 		else
 			w->sub[s].http = (uint32_t)id + 1;
@@ -961,6 +962,8 @@ static void carry_out(struct world *w)
 			                              .cas = (unsigned)a[i].http.gateway,
 			                              .ask = a[i].http.ask,
 			                              .body = a[i].http.body.data};
+			if (a[i].http.anchor[0])
+				w->http[slot].routed = mailbox_user(a[i].http.anchor);
 			a[i].http.body.data = NULL;
 			a[i].http.body.len = 0;
 			w->r->http++;

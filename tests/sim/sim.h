@@ -30,6 +30,9 @@ struct sim_config {
 	double throttle_per_day;     /* a CAS answers Busy for a minute */
 	double denied_per_day;       /* the account is refused everywhere for 20 min */
 	bool no_subscriptions;
+	unsigned
+	    backends; /* servers behind each CAS; a subscription lives on its mailbox's own, streams go to their
+	                                anchor's; 0: one */
 	FILE *trace; /* NULL: none */
 };
 
