@@ -25,10 +25,13 @@ def of_cas(world, cas):
 def moved(world, before, cas, timeout=15):
     """Waits until those of `cas`, and only they, are elsewhere; returns where everybody is."""
     gone = {aor for aor, home in before.items() if home == cas}
-    wait_until(lambda: set(world.homes()) == set(before)
-               and not any(world.homes()[aor] == cas for aor in gone), timeout,
-               lambda: f"those of {cas} elsewhere: {world.per_cas()}\n{world.log()}")
-    now = world.homes()
+
+    def there():
+        now = world.homes()
+        return now if set(now) == set(before) and cas not in now.values() else None
+
+    now = wait_until(there, timeout, lambda: f"those of {cas} elsewhere: {world.per_cas()}\n"
+                                             f"{world.log()}")
     assert {aor for aor in before if now[aor] != before[aor]} == gone
     return now
 
