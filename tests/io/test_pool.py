@@ -60,7 +60,7 @@ def test_one_is_refused(world):
     assert {one.calendar for one in w.presence.of(gone[2])} == {"available"}
 
     w.sim.heal("cas2")
-    w.wait_said("gateway=cas2 up", timeout=8)
+    w.wait_said("notice gateway=cas2 up", timeout=8)
     time.sleep(0.5)
     assert w.homes() == after
     w.sim.drop_subscriptions(mailbox=stays)
