@@ -535,7 +535,6 @@ static int refuse_impossible(const struct px_settings *s)
 		bool asked;
 		const char *what, *instead;
 	} table[] = {
-	    {s->auth == PX_AUTH_NEGOTIATE, "auth=negotiate", "give basic or ntlm"},
 	    {s->subscription == PX_SUBSCRIPTION_PUSH, "subscription=push",
 	     "give streaming or none"},
 	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
@@ -615,8 +614,7 @@ static int open_http(struct worker *w)
 	                                 .gateways = (unsigned)s->gateways,
 	                                 .account = s->account,
 	                                 .password = s->password,
-	                                 .auth =
-	                                     s->auth == PX_AUTH_NTLM ? PX_HTTP_NTLM : PX_HTTP_BASIC,
+	                                 .auth = (enum px_auth)s->auth,
 	                                 .type = px_ews.type,
 	                                 .data = http_data,
 	                                 .done = http_done,
@@ -627,7 +625,8 @@ static int open_http(struct worker *w)
 	if (!g)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->gateways; i++)
-		g[i] = (struct px_http_gateway){.url = s->gateway[i].url,
+		g[i] = (struct px_http_gateway){.name = s->gateway[i].name,
+		                                .url = s->gateway[i].url,
 		                                .ca_file = s->gateway[i].ca_file,
 		                                .tls_min = 10 + (int)s->gateway[i].tls_min};
 	err = px_http_new(&w->http, w->loop, &c, why);

@@ -54,7 +54,11 @@ bool px_auth_refused(struct px_auth_gateway *a, enum px_method used, unsigned tr
 	a->offered = offered;
 	if (password && (offered & PX_OFFER(used)))
 		return false;
-	return choose(a, tried, now, next);
+	if (!choose(a, tried, now, next))
+		return false;
+	if (used == PX_METHOD_NEGOTIATE && *next != PX_METHOD_NEGOTIATE)
+		a->again_at = px_after(now, PX_AUTH_REFUSED_MS);
+	return true;
 }
 
 bool px_auth_no_ticket(struct px_auth_gateway *a, unsigned tried, struct px_now now,

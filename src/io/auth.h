@@ -7,7 +7,7 @@
  * that is offered, and remembered:
  *
  *      ASK --401--> NEGOTIATE --no ticket, or 401 to a ticket--> NTLM, else BASIC
- *                      ^-------- a ticket could be had, tried every 10 min --------+
+ *                      ^-------- a ticket could be had: tried every 10 min; after a 401, every day ---+
  *
  * One password is sent once: a 401 to NTLM or Basic is the end of the request (DENIED), and no other method is tried with the
  * same password, for each refusal counts towards the lockout of the account. A ticket that is refused counts towards nothing.
@@ -29,6 +29,7 @@ enum px_method { PX_METHOD_ASK, PX_METHOD_NEGOTIATE, PX_METHOD_NTLM, PX_METHOD_B
 #define PX_OFFER(method) (1U << (method))
 
 #define PX_AUTH_AGAIN_MS 600000
+#define PX_AUTH_REFUSED_MS 86400000 /* a server that refuses one ticket refuses the next, too */
 
 struct px_auth_gateway {
 	enum px_auth setting;

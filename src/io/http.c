@@ -19,17 +19,30 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/auth.h"
+#include "io/kerberos.h"
+#include "io/log.h"
 #include "px_version.h"
 
 #define CONNECT_MS 8000L
+#define TICKET_MS 8000       /* that a request waits for a ticket ... */
+#define TICKET_FIRST_MS 3000 /* ... when there is another way to log in */
+#define REFUSAL_MAX 65536    /* of a 401's body, which nobody reads */
+#define LOGINS_MAX 6         /* of one request */
 #define HEADERS_MAX 65536
 #define RETRY_AFTER_MAX_S 86400
 #define BUCKETS 256 /* some 600 streams and as many requests at most */
 #define EVENTS 64   /* descriptors served in one round of the loop */
 
 struct gateway {
-	char *url;
-	X509_STORE *trusted; /* shared by the gateways with the same file */
+	char *url, *name;
+	struct px_auth_gateway auth;
+	enum px_method told; /* the login that the log was last told of */
+	unsigned char end_point[PX_KERBEROS_BINDING_MAX]; /* what a token is bound to (RFC 5929) */
+	size_t end_point_len;
+	char why[PX_DETAIL_MAX]; /* not Negotiate */
+	unsigned certificates;   /* how often it has changed */
+	X509_STORE *trusted;     /* shared by the gateways with the same file */
 	int tls_min;
 };
 
@@ -37,20 +50,28 @@ struct request {
 	uint64_t id;
 	struct px_http *h;
 	struct gateway *gateway;
-	CURL *easy; /* NULL: couldn't be started, its done() is due */
+	CURL *easy;             /* NULL: it waits for a ticket, or couldn't be started */
+	bool unstarted;         /* the latter: its done() is due */
+	struct px_mono late_at; /* not set: never */
+	enum px_method method;  /* of its login */
+	unsigned tried, logins; /* PX_OFFER() bits; how often it was sent */
+	unsigned bound;         /* the gateway's `certificates` when its token was asked for */
 	struct px_buf body;
 	size_t sent;                  /* of it */
 	char *lines;                  /* the text of its own headers */
 	struct curl_slist headers[3]; /* them, then the common ones */
+	char *authorization;          /* a header too: Negotiate and its token */
+	struct curl_slist login;      /* it, then the others */
 	char *cookie;                 /* the affinity that the answer sets */
 	int64_t got, ceiling;
 	size_t header_bytes;
 	bool cancelled; /* from within a callback: dropped when the library has returned */
-	bool too_big, no_socket;
+	int64_t over;   /* the ceiling that the answer is over; 0: none */
+	bool no_socket;
 	bool headers_whole; /* libcurl takes an answer that ends in the middle of its headers for a
 	                       good one */
 	bool distrusted;    /* the certificate's check failed, and `certificate` says whose */
-	char certificate[PX_DETAIL_MAX];
+	char certificate[PX_DETAIL_MAX + 64];
 	char error[CURL_ERROR_SIZE];
 	struct request *next; /* in its bucket */
 };
@@ -62,7 +83,7 @@ struct px_http {
 	struct gateway *gateway;
 	unsigned gateways;
 	char *account, *password;
-	enum px_http_auth auth;
+	struct px_kerberos *kerberos; /* NULL: with this setting there are no tickets */
 	struct curl_slist *headers;
 	px_http_data_h *data;
 	px_http_done_h *done;
@@ -91,6 +112,18 @@ static struct request *find(struct px_http *h, uint64_t id)
 	return NULL;
 }
 
+/* The transfer is over. The request may go on with another. */
+static void hang_up(struct request *r)
+{
+	if (r->easy) {
+		curl_multi_remove_handle(r->h->multi, r->easy);
+		curl_easy_cleanup(r->easy);
+	}
+	r->easy = NULL;
+	free(r->authorization);
+	r->authorization = NULL;
+}
+
 static void drop(struct request *r)
 {
 	struct request **at = bucket_of(r->h, r->id);
@@ -98,12 +131,11 @@ static void drop(struct request *r)
 	while (*at != r)
 		at = &(*at)->next;
 	*at = r->next;
-	if (r->easy) {
-		curl_multi_remove_handle(r->h->multi, r->easy);
-		curl_easy_cleanup(r->easy);
-	} else {
+	if (r->unstarted)
 		r->h->unstarted--;
-	}
+	else if (!r->easy && r->h->kerberos)
+		px_kerberos_cancel(r->h->kerberos, r->id);
+	hang_up(r);
 	px_buf_free(&r->body);
 	free(r->lines);
 	free(r->cookie);
@@ -134,9 +166,49 @@ static void names_of(X509 *cert, char *out, size_t size)
 		}
 	}
 	GENERAL_NAMES_free(names);
+	if (len >= size)
+		memcpy(out + size - 4, "...", 4);
 	if (len == 0)
 		X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, out,
 		                          (int)size);
+}
+
+static int certificate_digest(const X509 *cert, unsigned char *out, unsigned *n)
+{
+	int md = NID_undef;
+
+	/* RFC 5929 section 4.1: the hash that signed it, but none weaker than SHA-256 */
+	OBJ_find_sigid_algs(X509_get_signature_nid(cert), &md, NULL);
+	if (md == NID_md5 || md == NID_sha1 || !EVP_get_digestbynid(md))
+		md = NID_sha256;
+	return X509_digest(cert, EVP_get_digestbynid(md), out, n);
+}
+
+/* The server's own certificate is good as far as its chain goes: a token may be bound to it. */
+static void remember_end_point(struct gateway *g, const X509 *cert)
+{
+	static const char prefix[] = "tls-server-end-point:";
+	const size_t from = sizeof prefix - 1;
+	unsigned char it[PX_KERBEROS_BINDING_MAX];
+	unsigned n = 0;
+
+	_Static_assert(sizeof prefix - 1 + EVP_MAX_MD_SIZE <= PX_KERBEROS_BINDING_MAX, "too long");
+	memcpy(it, prefix, from);
+	if (!certificate_digest(cert, it + from, &n))
+		return;
+	if (g->end_point_len == from + n && memcmp(g->end_point, it, from + n) == 0)
+		return;
+	memcpy(g->end_point, it, from + n);
+	g->end_point_len = from + n;
+	g->certificates++;
+}
+
+static void day_of(const ASN1_TIME *t, char out[16])
+{
+	struct tm tm;
+
+	if (!ASN1_TIME_to_tm(t, &tm) || !strftime(out, 16, "%Y-%m-%d", &tm))
+		snprintf(out, 16, "?");
 }
 
 /* OpenSSL's word on each certificate of a chain, the server's own last: heard, not changed. */
@@ -148,27 +220,34 @@ static int certificate_checked(int ok, X509_STORE_CTX *x)
 	/* by id: a server may ask for a new handshake when the request that made the connection is
 	 * long gone */
 	struct request *r = find(h, (uint64_t)(uintptr_t)SSL_CTX_get_ex_data(ctx, ex_id));
-	X509 *cert = X509_STORE_CTX_get_current_cert(x);
-	char subject[72] = "", issuer[72] = "", names[160], until[16] = "";
-	struct tm tm;
+	X509 *cert = X509_STORE_CTX_get_current_cert(x), *own = X509_STORE_CTX_get0_cert(x);
+	char subject[48] = "", issuer[48] = "", names[88], from[16], until[16];
 
-	if (!r || !cert || r->distrusted)
+	if (!r || !cert || !own || r->distrusted)
 		return ok;
+	if (ok && X509_STORE_CTX_get_error_depth(x) > 0)
+		return ok;
+	names_of(own, names, sizeof names);
+	if (!names[0])
+		snprintf(names, sizeof names, "no host at all");
 	if (ok) {
-		if (X509_STORE_CTX_get_error_depth(x) == 0) {
-			names_of(cert, names, sizeof names);
-			snprintf(r->certificate, sizeof r->certificate, "the certificate is for %s",
-			         names[0] ? names : "no host at all");
-		}
+		remember_end_point(r->gateway, own);
+		snprintf(r->certificate, sizeof r->certificate, "the certificate is for %s", names);
 		return ok;
 	}
 	r->distrusted = true;
 	X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof subject);
 	X509_NAME_oneline(X509_get_issuer_name(cert), issuer, sizeof issuer);
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
-		strftime(until, sizeof until, "%Y-%m-%d", &tm);
-	snprintf(r->certificate, sizeof r->certificate, "%s, issued by %s, valid until %s", subject,
-	         issuer, until);
+	day_of(X509_get0_notBefore(cert), from);
+	day_of(X509_get0_notAfter(cert), until);
+	/* shortest first: the end may be cut */
+	if (X509_cmp(cert, own) == 0)
+		snprintf(r->certificate, sizeof r->certificate,
+		         "for %s, valid %s to %s, issued by %s", names, from, until, issuer);
+	else
+		snprintf(r->certificate, sizeof r->certificate,
+		         "for %s, whose issuer %s is valid %s to %s, issued by %s", names, subject,
+		         from, until, issuer);
 	return ok;
 }
 
@@ -244,9 +323,13 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 	struct request *r = arg;
 
 	r->header_bytes += size * n;
+	if (size * n > 5 && memcmp(bytes, "HTTP/", 5) == 0) {
+		free(r->cookie); /* it was of an answer before this one, that NTLM took */
+		r->cookie = NULL;
+	}
 	r->headers_whole = bytes[0] == '\r' || bytes[0] == '\n';
 	if (r->header_bytes > HEADERS_MAX) {
-		r->too_big = true;
+		r->over = HEADERS_MAX;
 		return 0;
 	}
 	take_cookie(r, bytes, size * n);
@@ -284,12 +367,16 @@ static int on_seek(void *arg, curl_off_t to, int origin)
 static size_t on_data(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct request *r = arg;
+	long status = 0;
 
 	if (r->cancelled)
 		return 0;
 	r->got += (int64_t)n;
-	if (r->ceiling > 0 && r->got > r->ceiling) {
-		r->too_big = true;
+	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (status == 401 && r->got <= REFUSAL_MAX)
+		return size * n; /* the body may be needed once more */
+	if (status == 401 || (r->ceiling > 0 && r->got > r->ceiling)) {
+		r->over = status == 401 ? REFUSAL_MAX : r->ceiling;
 		return 0;
 	}
 	if (r->sent == r->body.len) {
@@ -384,7 +471,7 @@ static enum px_http_fail fail_of(struct request *r, CURLcode code)
 	case CURLE_BAD_FUNCTION_ARGUMENT:
 		return PX_HTTP_LOCAL;
 	default: /* SEND, RECV, GOT_NOTHING, PARTIAL_FILE, not HTTP at all ... */
-		return r->too_big ? PX_HTTP_TOO_BIG : PX_HTTP_CUT;
+		return r->over > 0 ? PX_HTTP_TOO_BIG : PX_HTTP_CUT;
 	}
 }
 
@@ -395,9 +482,7 @@ static void say_detail(struct request *r, CURLcode code, enum px_http_fail fail,
 
 	switch (fail) {
 	case PX_HTTP_TOO_BIG:
-		snprintf(out, size, "answer over %lld bytes, ended by us",
-		         r->header_bytes > HEADERS_MAX ? (long long)HEADERS_MAX
-		                                       : (long long)r->ceiling);
+		snprintf(out, size, "answer over %lld bytes, ended by us", (long long)r->over);
 		break;
 	case PX_HTTP_CONNECT:
 		curl_easy_getinfo(r->easy, CURLINFO_OS_ERRNO, &system_error);
@@ -417,10 +502,28 @@ static void say_detail(struct request *r, CURLcode code, enum px_http_fail fail,
 		snprintf(out, size, "%s%s%s", r->error[0] ? r->error : curl_easy_strerror(code),
 		         code == CURLE_PEER_FAILED_VERIFICATION && r->certificate[0] ? ": " : "",
 		         code == CURLE_PEER_FAILED_VERIFICATION ? r->certificate : "");
+		/* OpenSSL's word for what it, or the server, doesn't want to speak */
+		if (strstr(out, "alert protocol version") || strstr(out, "unsupported protocol"))
+			snprintf(out, size, "the server speaks only TLS that tls_min forbids (%s)",
+			         r->error);
 	}
 	for (char *c = out; *c; c++)
 		if (*c < ' ' || *c > '~')
 			*c = '?';
+}
+
+/* A login that was refused, in words. */
+static void say_refused(const struct request *r, char *out, size_t size)
+{
+	const struct gateway *g = r->gateway;
+	char offered[64];
+
+	px_auth_offer_text(g->auth.offered, offered, sizeof offered);
+	if (r->method == PX_METHOD_ASK)
+		snprintf(out, size, "no credentials were sent, offered: %s", offered);
+	else
+		snprintf(out, size, "by %s, offered: %s%s%s", px_method_name(r->method), offered,
+		         g->why[0] ? "; " : "", g->why);
 }
 
 /* Content-Type in lower case and without parameters. */
@@ -440,11 +543,73 @@ static const char *type_of(struct request *r, char *out, size_t size)
 	return n > 0 ? out : NULL;
 }
 
+static void log_in(struct request *r);
+
+/* A 401 came. True: the request goes on by another method. */
+static bool log_in_again(struct request *r)
+{
+	struct gateway *g = r->gateway;
+	const enum px_method used = r->method;
+	unsigned offered = 0, tried = r->tried;
+	long seen = 0;
+
+	curl_easy_getinfo(r->easy, CURLINFO_HTTPAUTH_AVAIL, &seen);
+	offered |= seen & CURLAUTH_NEGOTIATE ? PX_OFFER(PX_METHOD_NEGOTIATE) : 0;
+	offered |= seen & CURLAUTH_NTLM ? PX_OFFER(PX_METHOD_NTLM) : 0;
+	offered |= seen & CURLAUTH_BASIC ? PX_OFFER(PX_METHOD_BASIC) : 0;
+	if (used == PX_METHOD_NEGOTIATE) {
+		snprintf(g->why, sizeof g->why, "the server refuses the ticket");
+		/* bound to a certificate that the server doesn't have any more? */
+		if (r->bound != g->certificates)
+			tried &= ~PX_OFFER(used);
+	}
+	if (!px_auth_refused(&g->auth, used, tried, offered, px_loop_now(r->h->loop), &r->method) ||
+	    r->logins == LOGINS_MAX) {
+		r->method = used;
+		return false;
+	}
+	hang_up(r);
+	free(r->cookie);
+	r->cookie = NULL;
+	r->sent = r->header_bytes = 0;
+	r->got = 0;
+	r->headers_whole = false;
+	log_in(r);
+	return true;
+}
+
+/* Told once for each change, when the login is known to work. */
+static void say_login(struct gateway *g, enum px_method m)
+{
+	char offered[64];
+
+	if (m == g->told || m != g->auth.method)
+		return;
+	g->told = m;
+	if (m == PX_METHOD_NEGOTIATE)
+		g->why[0] = '\0';
+	px_log(PX_LOG_NOTICE, "gateway=%s login=%s offered=\"%s\"%s%s%s", g->name,
+	       px_method_name(m), px_auth_offer_text(g->auth.offered, offered, sizeof offered),
+	       g->why[0] ? " why=\"" : "", g->why, g->why[0] ? "\"" : "");
+}
+
+/* The end, with an answer that is nobody's but ours. */
+static void finish_by_us(struct request *r, enum px_http_fail fail, int status, const char *detail)
+{
+	const struct px_http_answer a = {
+	    .fail = fail, .status = status, .retry_after_ms = -1, .detail = detail};
+	struct px_http *h = r->h;
+	uint64_t id = r->id;
+
+	drop(r);
+	h->done(h->arg, id, &a);
+}
+
 static void finish(struct request *r, CURLcode code)
 {
 	struct px_http *h = r->h;
 	struct px_http_answer a = {.fail = fail_of(r, code), .retry_after_ms = -1};
-	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 8], type[64];
+	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 80], type[64];
 	curl_off_t retry_after = 0;
 	long status = 0;
 	uint64_t id = r->id;
@@ -456,6 +621,8 @@ static void finish(struct request *r, CURLcode code)
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &retry_after);
 	a.status = (int)status;
+	if (a.fail == PX_HTTP_ANSWERED && status == 401 && log_in_again(r))
+		return;
 	if (retry_after > 0)
 		a.retry_after_ms =
 		    (retry_after < RETRY_AFTER_MAX_S ? retry_after : RETRY_AFTER_MAX_S) * 1000;
@@ -463,6 +630,11 @@ static void finish(struct request *r, CURLcode code)
 	if (a.fail != PX_HTTP_ANSWERED) {
 		say_detail(r, code, a.fail, detail, sizeof detail);
 		a.detail = detail;
+	} else if (status == 401) {
+		say_refused(r, detail, sizeof detail);
+		a.detail = detail;
+	} else {
+		say_login(r->gateway, r->method);
 	}
 	char *cookie = r->cookie; /* outlives the request for its last word */
 	a.cookie = cookie;
@@ -476,23 +648,15 @@ static struct request *first_unstarted(struct px_http *h)
 {
 	for (unsigned i = 0; i < BUCKETS; i++)
 		for (struct request *r = h->bucket[i]; r; r = r->next)
-			if (!r->easy)
+			if (r->unstarted)
 				return r;
 	return NULL;
 }
 
 static void finish_unstarted(struct px_http *h)
 {
-	static const struct px_http_answer local = {
-	    .fail = PX_HTTP_LOCAL, .retry_after_ms = -1, .detail = "out of memory"};
-
-	for (unsigned n = h->unstarted; n > 0 && h->unstarted > 0; n--) {
-		struct request *r = first_unstarted(h);
-		uint64_t id = r->id;
-
-		drop(r);
-		h->done(h->arg, id, &local);
-	}
+	for (unsigned n = h->unstarted; n > 0 && h->unstarted > 0; n--)
+		finish_by_us(first_unstarted(h), PX_HTTP_LOCAL, 0, "out of memory");
 }
 
 static void sweep(struct px_http *h)
@@ -560,6 +724,7 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	                               [12] = CURL_SSLVERSION_TLSv1_2,
 	                               [13] = CURL_SSLVERSION_TLSv1_3};
 	struct px_http *h = r->h;
+	struct curl_slist *headers = r->lines ? r->headers : h->headers;
 	CURL *c = r->easy = curl_easy_init();
 	CURLcode e = CURLE_OK;
 
@@ -573,16 +738,20 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	SET(PROXY, ""); /* none, whatever the environment says */
 	SET(FOLLOWLOCATION, 0L);
 	SET(HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-	SET(HTTPHEADER, r->lines ? r->headers : h->headers);
+	if (r->authorization)
+		r->login = (struct curl_slist){r->authorization, headers};
+	SET(HTTPHEADER, r->authorization ? &r->login : headers);
 	SET(USERAGENT, "pua_exchange/" PX_VERSION);
 	SET(POST, 1L);
 	SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
 	SET(UPLOAD_BUFFERSIZE, 16384L);
 	SET(BUFFERSIZE, r->ceiling ? 16384L : 4096L);
 
-	SET(HTTPAUTH, h->auth == PX_HTTP_NTLM ? CURLAUTH_NTLM : CURLAUTH_BASIC);
-	SET(USERNAME, h->account);
-	SET(PASSWORD, h->password);
+	if (r->method == PX_METHOD_NTLM || r->method == PX_METHOD_BASIC) {
+		SET(HTTPAUTH, r->method == PX_METHOD_NTLM ? CURLAUTH_NTLM : CURLAUTH_BASIC);
+		SET(USERNAME, h->account);
+		SET(PASSWORD, h->password);
+	}
 
 	SET(SSL_VERIFYPEER, 1L);
 	SET(SSL_VERIFYHOST, 2L);
@@ -617,6 +786,75 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	return e == CURLE_OK && curl_multi_add_handle(h->multi, c) == CURLM_OK;
 }
 
+static void dial(struct request *r)
+{
+	const struct px_now now = px_loop_now(r->h->loop);
+	int64_t left = 0;
+
+	if (r->late_at.ms != 0)
+		left = r->late_at.ms > now.mono.ms ? r->late_at.ms - now.mono.ms : 1;
+	if (prepare(r, left))
+		return;
+	curl_easy_cleanup(r->easy);
+	r->easy = NULL;
+	r->unstarted = true;
+	r->h->unstarted++;
+	arm(r->h, 0);
+}
+
+/* Sends the request by its method, now or when there is a ticket for it. */
+static void log_in(struct request *r)
+{
+	const struct px_now now = px_loop_now(r->h->loop);
+	struct gateway *g = r->gateway;
+	const unsigned others = PX_OFFER(PX_METHOD_NTLM) | PX_OFFER(PX_METHOD_BASIC);
+	int64_t wait = TICKET_MS;
+
+	r->tried |= PX_OFFER(r->method);
+	r->logins++;
+	if (r->method != PX_METHOD_NEGOTIATE) {
+		dial(r);
+		return;
+	}
+	if (g->auth.setting == PX_AUTH_AUTO && (g->auth.offered & others & ~r->tried))
+		wait = TICKET_FIRST_MS;
+	if (r->late_at.ms != 0 && r->late_at.ms - now.mono.ms < wait)
+		wait = r->late_at.ms > now.mono.ms ? r->late_at.ms - now.mono.ms : 0;
+	r->bound = g->certificates;
+	px_kerberos_ask(r->h->kerberos, (unsigned)(g - r->h->gateway), r->id, g->end_point,
+	                g->end_point_len, wait);
+}
+
+static void on_ticket(void *arg, unsigned host, uint64_t id, const struct px_ticket_answer *t)
+{
+	struct px_http *h = arg;
+	struct gateway *g = &h->gateway[host];
+	struct request *r = id == PX_KERBEROS_NOBODY ? NULL : find(h, id);
+	char why[PX_DETAIL_MAX];
+
+	if (!r) {
+		if (t->ticket == PX_TICKET_MADE)
+			px_auth_has_ticket(&g->auth);
+		return;
+	}
+	if (t->ticket == PX_TICKET_MADE) {
+		if (asprintf(&r->authorization, "Authorization: Negotiate %s", t->token) < 0)
+			abort(); /* as for the request itself */
+		dial(r);
+		return;
+	}
+	snprintf(why, sizeof why, "no Kerberos ticket: %s", t->why);
+	if (px_auth_no_ticket(&g->auth, r->tried, px_loop_now(h->loop), &r->method)) {
+		memcpy(g->why, why, sizeof why);
+		log_in(r);
+	} else if (t->ticket == PX_TICKET_REFUSED) {
+		finish_by_us(r, PX_HTTP_ANSWERED, 401, why);
+	} else {
+		finish_by_us(r, t->ticket == PX_TICKET_NO_HOST ? PX_HTTP_CONNECT : PX_HTTP_LOCAL, 0,
+		             why);
+	}
+}
+
 /* The headers that lead a request to the server where its subscriptions live. */
 static void add_affinity(struct request *r, const char *anchor, const char *cookie)
 {
@@ -642,6 +880,7 @@ static void add_affinity(struct request *r, const char *anchor, const char *cook
 void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
                    const char *anchor, const char *cookie, int64_t timeout_ms, int64_t ceiling)
 {
+	const struct px_now now = px_loop_now(h->loop);
 	struct request *r = calloc(1, sizeof *r);
 
 	assert(!h->inside);
@@ -658,12 +897,13 @@ void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *b
 	body->len = body->cap = 0;
 	*bucket_of(h, id) = r;
 	add_affinity(r, anchor, cookie);
-	if (prepare(r, timeout_ms))
-		return;
-	curl_easy_cleanup(r->easy);
-	r->easy = NULL;
-	h->unstarted++;
-	arm(h, 0);
+	r->method = r->gateway->auth.method;
+	if (timeout_ms > 0)
+		r->late_at = px_after(now, timeout_ms);
+	if (h->kerberos && px_auth_try_ticket(&r->gateway->auth, now))
+		px_kerberos_ask(h->kerberos, (unsigned)gateway, PX_KERBEROS_NOBODY, NULL, 0,
+		                PX_AUTH_AGAIN_MS);
+	log_in(r);
 }
 
 void px_http_cancel(struct px_http *h, uint64_t id)
@@ -732,8 +972,11 @@ static int add_gateways(struct px_http *h, const struct px_http_config *c, char 
 			return -EINVAL;
 		}
 		h->gateway[i].tls_min = from->tls_min;
+		h->gateway[i].auth = px_auth_gateway(c->auth);
+		h->gateway[i].told = h->gateway[i].auth.method;
 		h->gateway[i].url = strdup(from->url);
-		if (!h->gateway[i].url)
+		h->gateway[i].name = strdup(from->name ? from->name : from->url);
+		if (!h->gateway[i].url || !h->gateway[i].name)
 			return -ENOMEM;
 		int err = trust(h, i, from, why);
 
@@ -741,6 +984,27 @@ static int add_gateways(struct px_http *h, const struct px_http_config *c, char 
 			return err;
 	}
 	return 0;
+}
+
+/* Tickets are for the hosts in the gateways' URLs. */
+static int open_kerberos(struct px_http *h)
+{
+	CURLU *url = curl_url();
+	char **host = calloc(h->gateways, sizeof *host);
+	bool good = url && host;
+	int err = -ENOMEM;
+
+	for (unsigned i = 0; i < h->gateways && good; i++)
+		good = curl_url_set(url, CURLUPART_URL, h->gateway[i].url, 0) == CURLUE_OK &&
+		       curl_url_get(url, CURLUPART_HOST, &host[i], 0) == CURLUE_OK;
+	if (good)
+		err = px_kerberos_new(&h->kerberos, h->loop, (const char *const *)host, h->gateways,
+		                      on_ticket, h);
+	for (unsigned i = 0; i < h->gateways && host; i++)
+		curl_free(host[i]);
+	free(host);
+	curl_url_cleanup(url);
+	return err;
 }
 
 static int add_headers(struct px_http *h, const char *type)
@@ -782,7 +1046,6 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
 		return -ENOMEM;
 	h->loop = loop;
 	h->epoll = h->timer = -1;
-	h->auth = c->auth;
 	h->data = c->data;
 	h->done = c->done;
 	h->arg = c->arg;
@@ -801,6 +1064,8 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
 		err = add_headers(h, c->type);
 	if (err == 0)
 		err = open_descriptors(h);
+	if (err == 0 && (c->auth == PX_AUTH_AUTO || c->auth == PX_AUTH_NEGOTIATE))
+		err = open_kerberos(h);
 	if (err < 0) {
 		if (!why[0])
 			snprintf(why, PX_HTTP_WHY, "%s", strerror(-err));
@@ -822,6 +1087,7 @@ void px_http_free(struct px_http *h)
 	for (unsigned i = 0; i < BUCKETS; i++)
 		while (h->bucket[i])
 			drop(h->bucket[i]);
+	px_kerberos_free(h->kerberos);
 	curl_multi_cleanup(h->multi);
 	if (h->epoll >= 0) {
 		px_loop_unwatch(h->loop, h->epoll);
@@ -832,6 +1098,7 @@ void px_http_free(struct px_http *h)
 	for (unsigned i = 0; i < h->gateways; i++) {
 		X509_STORE_free(h->gateway[i].trusted);
 		free(h->gateway[i].url);
+		free(h->gateway[i].name);
 	}
 	free(h->gateway);
 	curl_slist_free_all(h->headers);

@@ -11,24 +11,29 @@
  * are kept and shared by libcurl, one request at a time on each (HTTP/1.1): a stream never stands
  * in a request's way. How many there are is the engine's business. A request on a kept connection
  * that turns out dead is sent again by libcurl on a new one, if nothing of its answer had come.
+ *
+ * Logins: which one is used at a gateway is io/auth's business, tokens for Negotiate are
+ * io/kerberos's, NTLM (v2) is libcurl's. NTLM logs a connection in: such connections are kept for
+ * requests by NTLM, and there is one account here. A 401 ends a request unless another method may be
+ * tried without sending the password twice. The body of a 401 is handed to nobody.
  */
 #ifndef PX_HTTP_H
 #define PX_HTTP_H
 
 #include "core/engine.h"
 #include "io/loop.h"
+#include "px_settings.h"
 
 struct px_http;
 
 /* Borrowed for the call. */
 struct px_http_gateway {
+	const char *name;    /* in the log; NULL: the URL */
 	const char *url;     /* https://cas1.example.com/EWS/Exchange.asmx */
 	const char *ca_file; /* NULL: the system's */
 	int tls_min; /* 10, 11, 12, 13; below 12 also weak ciphers and keys are taken from this one
 	              */
 };
-
-enum px_http_auth { PX_HTTP_BASIC, PX_HTTP_NTLM };
 
 typedef void px_http_data_h(void *arg, uint64_t id, const char *bytes, size_t n);
 typedef void px_http_done_h(void *arg, uint64_t id, const struct px_http_answer *a);
@@ -38,7 +43,7 @@ struct px_http_config {
 	unsigned gateways;
 	const char *account;
 	const char *password; /* copied; wiped by free */
-	enum px_http_auth auth;
+	enum px_auth auth;
 	const char *type; /* Content-Type of what is sent */
 	px_http_data_h
 	    *data; /* called from library callbacks: only tell and mark; cancel is allowed */
@@ -64,7 +69,9 @@ void px_http_free(struct px_http *h); /* ends everything, calls nothing */
  * group set (px_http_answer.cookie). NULL or "": none.
  *
  * Of an answer, `status` is set as soon as one came, whatever happened afterwards; `detail` is
- * printable ASCII and says in words what the library, the system or the certificate had to say.
+ * printable ASCII and says in words what the library, the system or the certificate had to say, or
+ * by which method a login was refused. A KDC that refuses the account is a 401, too; one that
+ * doesn't know the gateway is PX_HTTP_CONNECT; any other lack of a ticket is PX_HTTP_LOCAL.
  */
 void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
                    const char *anchor, const char *cookie, int64_t timeout_ms, int64_t ceiling);
