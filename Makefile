@@ -36,7 +36,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio deps settings-table check check-unit check-io check-hosts bench layers lint clean asan sim settings-table
+.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts bench layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -108,6 +108,14 @@ settings-table: $(BUILD)/settings_table
 # what a bare Debian 12 needs, and Kamailio's source under build/kamailio-src
 deps:
 	tests/deps
+
+# a minute to watch: meetings begin and end, a server dies; what it needs is installed and built first
+demo:
+	$(if $(filter webdav,$(GATEWAY)),$(error GATEWAY=webdav: WebDAV is not supported; make demo shows Exchange over EWS))
+	$(if $(filter-out ews,$(GATEWAY)),$(error GATEWAY=$(GATEWAY): not known; make demo shows Exchange over EWS))
+	@tests/deps
+	@$(MAKE) --no-print-directory -s all kamailio
+	@/usr/bin/python3 tests/demo/demo.py
 
 check: asan layers kamailio
 	tests/run unit io hosts
