@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Kamailio, Publisher
+from harness import Kamailio, Publisher, World
 
 LIMIT_S = 60
 
@@ -54,10 +54,31 @@ def folder(request):
     path = Path(tempfile.mkdtemp(prefix="px-"))
     failed = request.session.testsfailed
     yield path
-    if request.session.testsfailed == failed:
+    if request.session.testsfailed == failed and not getattr(request.node, "ended_badly", False):
         shutil.rmtree(path, ignore_errors=True)
     else:
         print(f"what was left behind is in {path}")
+
+
+@pytest.fixture
+def new_world(request, folder):
+    """Makes a World, its worker not started yet; all are ended after the test."""
+    made = []
+
+    def make(**kwargs):
+        made.append(World(folder, **kwargs))
+        return made[-1]
+
+    yield make
+    troubles = []
+    for one in made:
+        try:
+            one.close()
+        except AssertionError as e:
+            request.node.ended_badly = True  # the folder, whose turn comes next, must stay
+            troubles.append(e)
+    if troubles:
+        raise troubles[0]
 
 
 @pytest.fixture(scope="module")

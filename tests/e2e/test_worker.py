@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import Kamailio, Publisher, Watch, World, wait_until
+from harness import Kamailio, Publisher, Watch, wait_until
 
 
 @pytest.fixture
@@ -19,17 +19,10 @@ def server(folder):
 
 
 @pytest.fixture
-def world(folder, server):
-    made = []
-
-    def make(transport="tcp", **kwargs):
-        made.append(World(folder, uri=f"sip:127.0.0.1:{server.port};transport={transport}",
-                          **kwargs))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def world(new_world, server):
+    """Makes a World that publishes to that Kamailio."""
+    return lambda transport="tcp", **kwargs: new_world(
+        uri=f"sip:127.0.0.1:{server.port};transport={transport}", **kwargs)
 
 
 def wait_seen(world, watch, timeout, aors=None):

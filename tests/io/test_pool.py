@@ -159,7 +159,6 @@ def test_login_refused_by_all(world):
     assert failed <= 5, f"{failed} failed logins can lock an account"
 
 
-@pytest.mark.xfail(strict=True, reason="as many are tried at once as requests may be in flight")
 def test_wrong_password_from_the_start(world):
     w = world(users=60, cas=3)
     w.sim.request("POST", "/account", {"password": "another"})
