@@ -18,7 +18,7 @@ void px_buf_free(struct px_buf *b)
 /* Room for n more bytes and the NUL. All or nothing: what doesn't fit as a whole sets `failed`. */
 static bool grow(struct px_buf *b, size_t n)
 {
-	size_t cap = b->cap ? b->cap : 64;
+	size_t cap = b->cap ? b->cap : 256;
 	char *data;
 
 	if (b->failed || n > b->ceiling - b->len || n > PTRDIFF_MAX / 4) {
@@ -53,23 +53,39 @@ void px_buf_str(struct px_buf *b, const char *s)
 	px_buf_add(b, s, strlen(s));
 }
 
+void px_buf_strs(struct px_buf *b, const char *first, ...)
+{
+	va_list ap;
+
+	va_start(ap, first);
+	for (const char *s = first; s; s = va_arg(ap, const char *))
+		px_buf_add(b, s, strlen(s));
+	va_end(ap);
+}
+
 void px_buf_printf(struct px_buf *b, const char *fmt, ...)
 {
+	/* mostly there is room, and then once is enough */
+	size_t room = b->cap > b->len && !b->failed ? b->cap - b->len : 0;
 	va_list ap;
 	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	n = vsnprintf(room ? b->data + b->len : NULL, room, fmt, ap);
 	va_end(ap);
-	if (n == 0)
-		return;
-	if (n < 0 || !grow(b, (size_t)n)) {
-		b->failed = true;
-		return;
+	if (n < 0 || (size_t)n >= room || (size_t)n > b->ceiling - b->len) {
+		if (room)
+			b->data[b->len] = '\0';
+		if (n == 0)
+			return;
+		if (n < 0 || !grow(b, (size_t)n)) {
+			b->failed = true;
+			return;
+		}
+		va_start(ap, fmt);
+		vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
+		va_end(ap);
 	}
-	va_start(ap, fmt);
-	vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
-	va_end(ap);
 	b->len += (size_t)n;
 }
 

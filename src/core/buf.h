@@ -28,6 +28,8 @@ void px_buf_free(struct px_buf *b); /* frees the bytes; the buffer is empty and 
 
 void px_buf_add(struct px_buf *b, const void *bytes, size_t n);
 void px_buf_str(struct px_buf *b, const char *s);
+/* Appends all of them; the last argument is NULL. */
+void px_buf_strs(struct px_buf *b, const char *first, ...) __attribute__((sentinel));
 void px_buf_printf(struct px_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*

@@ -521,8 +521,10 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 		free(e);
 		return NULL;
 	}
-	for (unsigned g = 0; g < c->gateways; g++)
+	for (unsigned g = 0; g < c->gateways; g++) {
+		e->at[g].subscribe_spacing = PX_SUBSCRIBE_SPACING_MS;
 		px_pool_gateway(&e->pool, g, c->gateway_name[g], c->gateway_concurrency[g]);
+	}
 	px_pool_begin(&e->pool, now);
 	e->config.gateway_name = NULL;
 	e->config.gateway_concurrency = NULL;

@@ -31,7 +31,7 @@ static void when(struct px_buf *out, const char *attribute, struct px_wall w)
 	char text[PX_WALL_TEXT];
 
 	if (w.ms != 0)
-		px_buf_printf(out, " %s=\"%s\"", attribute, px_wall_text(w, text));
+		px_buf_strs(out, " ", attribute, "=\"", px_wall_text(w, text), "\"", NULL);
 }
 
 void px_pidf_write(struct px_buf *out, const struct px_pidf *doc)
@@ -69,31 +69,21 @@ void px_pidf_write(struct px_buf *out, const struct px_pidf *doc)
 	                " xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\""
 	                " xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"");
 	px_buf_xml(out, uri, strlen(uri));
-	px_buf_printf(out,
-	              "\">\n"
-	              "<tuple id=\"%s\">\n"
-	              "<status><basic>open</basic></status>\n"
-	              "<contact>",
-	              tuple);
+	px_buf_strs(out, "\">\n<tuple id=\"", tuple,
+	            "\">\n"
+	            "<status><basic>open</basic></status>\n"
+	            "<contact>",
+	            NULL);
 	px_buf_xml(out, uri, strlen(uri));
-	px_buf_printf(out,
-	              "</contact>\n"
-	              "<note xml:lang=\"en\">%s</note>\n"
-	              "<timestamp>%s</timestamp>\n"
-	              "</tuple>\n"
-	              "<dm:person id=\"%s\">\n",
-	              note, now, person);
+	px_buf_strs(out, "</contact>\n<note xml:lang=\"en\">", note, "</note>\n<timestamp>", now,
+	            "</timestamp>\n</tuple>\n<dm:person id=\"", person, "\">\n", NULL);
 	/* No activity at all means available: an empty or unknown one makes watchers show busy. */
 	if (activity) {
 		px_buf_str(out, "<rpid:activities");
 		when(out, "from", doc->since);
 		when(out, "until", doc->until);
-		px_buf_printf(out, "><rpid:%s/></rpid:activities>\n", activity);
+		px_buf_strs(out, "><rpid:", activity, "/></rpid:activities>\n", NULL);
 	}
-	px_buf_printf(out,
-	              "<dm:note xml:lang=\"en\">%s</dm:note>\n"
-	              "<dm:timestamp>%s</dm:timestamp>\n"
-	              "</dm:person>\n"
-	              "</presence>\n",
-	              note, now);
+	px_buf_strs(out, "<dm:note xml:lang=\"en\">", note, "</dm:note>\n<dm:timestamp>", now,
+	            "</dm:timestamp>\n</dm:person>\n</presence>\n", NULL);
 }
