@@ -180,6 +180,12 @@ static enum MHD_Result send_response(struct ask *a, unsigned status, struct MHD_
 	return ok;
 }
 
+/* Whoever sends no credentials only asks how to log in. */
+static bool has_credentials(struct ask *a)
+{
+	return MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, "Authorization") != NULL;
+}
+
 static enum MHD_Result send_status(struct ask *a, unsigned status)
 {
 	static char body[] = "";
@@ -197,7 +203,8 @@ static enum MHD_Result send_status(struct ask *a, unsigned status)
 		MHD_add_response_header(r, "Retry-After", text);
 	}
 	snprintf(text, sizeof text, "http-%u", status);
-	refused(a->cas, text);
+	if (status != 401 || has_credentials(a))
+		refused(a->cas, text);
 	counters_of(a->cas)->requests[REQ_OTHER]++;
 	return send_response(a, status, r);
 }
@@ -301,13 +308,13 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 	enum MHD_Result rc;
 
 	if (c->ail == AIL_STATUS) {
-		n->failed_logins += c->status == 401;
+		n->failed_logins += c->status == 401 && has_credentials(a);
 		return send_status(a, c->status);
 	}
 	if (strcasecmp(url, PATH) != 0)
 		return send_status(a, 404);
 	if (!login_right(a)) {
-		n->failed_logins++;
+		n->failed_logins += has_credentials(a);
 		return send_status(a, 401);
 	}
 	if (strcmp(method, "POST") != 0)

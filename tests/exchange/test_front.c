@@ -398,8 +398,8 @@ static void http_is_as_strict(void **state)
 			assert_non_null(strstr(c->in.p, "Content-Type: text/xml; charset=utf-8"));
 		hang_up(c);
 	}
-	assert_int_equal(counted(w, "failed_logins"), 4);
-	assert_int_equal(counted(w, "cas.cas2.refusals.http-401"), 4);
+	assert_int_equal(counted(w, "failed_logins"), 3);
+	assert_int_equal(counted(w, "cas.cas2.refusals.http-401"), 3);
 	assert_int_equal(counted(w, "cas.cas1.refusals.http-401"), 0);
 	assert_int_equal(counted(w, "cas.cas2.requests.Subscribe"), 2);
 	told(w, "POST", "/account", "{\"password\":\"other\"}");
