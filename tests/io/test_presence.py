@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the presence server says, or doesn't, never loses the newest state."""
 
+import random
 import signal
 import time
 
@@ -335,3 +336,42 @@ def test_reload(world, folder):
     reload(*w.aors[1:3])
     w.presence.wait_all({w.aors[0]: "available", w.aors[1]: "available",
                          w.aors[2]: "available", w.aors[4]: None, "shown@else.test": None}, 5)
+
+
+@both
+def test_answers_that_make_no_sense(world, transport):
+    """They concern the user who got them; the log stays a log, and everybody else is right."""
+    odd = [(200, {}), (200, {"SIP-ETag": "x" * 200}), (200, {"SIP-ETag": "a", "Expires": "0"}),
+           (200, {"SIP-ETag": "b", "Expires": "99999999999"}), (423, {}),
+           (423, {"Min-Expires": "4000000000"}), 299, 302, 412, 699,
+           (500, {"Retry-After": "-1"}), (403, {"Reason": "x" * 3000})]
+    w = world(transport=transport, users=len(odd) + 4, subscription="none")
+    w.presence.rule = lambda publish: dict(zip(w.aors, odd)).get(publish.aor)
+    w.worker.start()
+    w.wait_right(w.aors[len(odd):], timeout=5)
+    wait_until(lambda: all(w.presence.of(aor) for aor in w.aors), 5, "all are sent")
+    time.sleep(2)
+    for aor in w.aors[:len(odd)]:
+        assert len(w.presence.of(aor)) <= 6, f"{w.presence.of(aor)} within 2 s"
+    assert all(line.isprintable() for line in w.worker.log().splitlines())
+    w.presence.rule = None
+    w.wait_right(w.aors[len(odd):], timeout=5)
+
+
+def test_noise_from_the_presence_server(world):
+    """What isn't SIP does no harm, over either transport."""
+    w = world(transport="tcp", users=4, subscription="none")
+    noise = random.Random(5)
+
+    def rule(publish):
+        if len(w.presence.publishes) % 3 == 0:
+            for connection in list(w.presence.received):
+                connection.sendall(noise.randbytes(2000))
+            return RESET
+        return None
+
+    w.presence.rule = rule
+    w.worker.start()
+    wait_until(lambda: len(w.presence.publishes) >= 8, 10, lambda: w.log())
+    w.presence.rule = None
+    w.wait_right(timeout=8)
