@@ -700,6 +700,34 @@ static void test_a_lost_memory_is_checked_for_everybody(void **state)
 	end(&r);
 }
 
+/* Refused by an answer that came after it was switched off and on, while no gateway had it: parked, and homed when the hour is over. */
+static void test_parked_without_a_gateway(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.gateways = 1;
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
+	pass(&r, 400);
+	answer(&r, PX_ASK_SUBSCRIBE, "I s0\n");
+	pass(&r, 100);
+	done(&r, find(&r, PX_ASK_SUBSCRIBE), PX_HTTP_CONNECT, 0); /* the gateway is down */
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	answer(&r, PX_ASK_READ, "R 5\nR 5\n");
+	turn(&r);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.watch, PX_WATCH_PARKED);
+	pass(&r, 3700000);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.watch, PX_WATCH_HOMELESS);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -722,6 +750,7 @@ int main(void)
 	    cmocka_unit_test(test_users_come_and_go),
 	    cmocka_unit_test(test_what_an_earlier_process_knew_is_taken_over),
 	    cmocka_unit_test(test_a_lost_memory_is_checked_for_everybody),
+	    cmocka_unit_test(test_parked_without_a_gateway),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,8 +215,9 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 	}
 	px_user_touch(e, slot);
 	px_user_schedule(e, slot);
-	/* a user who was parked or backed off may find its gateway dead */
-	if (todo & (PX_W_QUEUE | PX_W_READ) && e->pool.gateway[u->gateway].health != PX_GW_UP) {
+	/* a user who was parked or backed off may find its gateway dead, or have none */
+	if (todo & (PX_W_QUEUE | PX_W_READ) &&
+	    (u->gateway == PX_NO_GATEWAY || e->pool.gateway[u->gateway].health != PX_GW_UP)) {
 		px_watch_event(e, slot, PX_W_SERVER, now);
 		return;
 	}

@@ -77,6 +77,13 @@ static void fake_line(struct px_parse *p, char *line)
 		                        .n = p->intervals};
 		p->intervals = 0;
 		break;
+	case 'R':
+		item = (struct px_item){.kind = PX_ITEM_REFUSED,
+		                        .index = p->seen++,
+		                        .verdict = (enum px_verdict)atoi(line + 2),
+		                        .code = "ErrorRefused"};
+		p->intervals = 0;
+		break;
 	case 'V':
 		p->verdict = atoi(line + 2);
 		return;
