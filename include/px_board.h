@@ -100,6 +100,8 @@ struct px_board_counts {
 	uint32_t sip_down, sip_window, sip_in_flight;
 	uint32_t gateways;
 	uint32_t started_at; /* s since 1970 */
+	uint32_t epoch;      /* of the worker that tells; another than the head's: the new one has
+	                        told nothing yet */
 };
 
 /* ---- how it lies in memory ---- */

@@ -87,6 +87,29 @@ static void say_setting(void *arg, const char *complaint)
 	LM_ERR("%s\n", complaint);
 }
 
+/* What only the worker opens must be there too. */
+static bool readable(const char *name, const char *path)
+{
+	if (!path || access(path, R_OK) == 0)
+		return true;
+	LM_ERR("%s: %s: %s\n", name, path, strerror(errno));
+	return false;
+}
+
+static bool files_readable(const struct px_settings *s)
+{
+	bool good = readable("users_file", s->users_file) && readable("ca_file", s->ca_file);
+
+	for (size_t i = 0; i < s->gateways && good; i++)
+		good = readable("gateway", s->gateway[i].ca_file);
+	if (access(worker, X_OK) < 0) {
+		LM_ERR("worker: %s: %s; give the path of pua_exchange_worker\n", worker,
+		       strerror(errno));
+		good = false;
+	}
+	return good;
+}
+
 /* What the worker will read, read the same way, so that what is wrong is known before anything runs. */
 static struct px_settings *check_settings(void)
 {
@@ -101,13 +124,10 @@ static struct px_settings *check_settings(void)
 	}
 	if (s->worker)
 		snprintf(worker, sizeof worker, "%s", s->worker);
-	if (access(worker, X_OK) < 0) {
-		LM_ERR("worker: %s: %s; give the path of pua_exchange_worker\n", worker,
-		       strerror(errno));
-		px_settings_free(s);
-		return NULL;
-	}
-	return s;
+	if (files_readable(s))
+		return s;
+	px_settings_free(s);
+	return NULL;
 }
 
 static int add_setting(const char *name, const char *value)
@@ -136,7 +156,8 @@ static int add_own_socket(void)
 	bool v6;
 
 	if (!si) {
-		LM_ERR("presence_server: the proxy has no socket of its own; give sip:HOST[:PORT]\n");
+		LM_ERR(
+		    "presence_server: the proxy has no socket of its own; give sip:HOST[:PORT]\n");
 		return -1;
 	}
 	v6 = si->address.af == AF_INET6;
@@ -144,9 +165,9 @@ static int add_own_socket(void)
 	         ip_addr_any(&si->address) ? (v6 ? 3 : 9) : si->address_str.len,
 	         ip_addr_any(&si->address) ? (v6 ? "::1" : "127.0.0.1") : si->address_str.s,
 	         v6 ? "]" : "", si->port_no,
-	         si->proto == PROTO_TLS                                     ? "tls"
+	         si->proto == PROTO_TLS                                 ? "tls"
 	         : si->proto == PROTO_TCP || same_place(tcp_listen, si) ? "tcp"
-	                                                                    : "udp");
+	                                                                : "udp");
 	LM_INFO("presence_server is %s\n", uri);
 	return add_setting("presence_server", uri);
 }
@@ -155,7 +176,7 @@ static const char *own_log_level(void)
 {
 	const int level = cfg_get(core, core_cfg, debug);
 
-	return level >= L_DBG     ? "debug"
+	return level >= L_DBG      ? "debug"
 	       : level >= L_INFO   ? "info"
 	       : level >= L_NOTICE ? "notice"
 	       : level >= L_WARN   ? "warn"
@@ -209,7 +230,8 @@ static void add_number(void *ctx, const char *name, int64_t value)
 
 static struct px_rows rows_of(struct answer *a)
 {
-	return (struct px_rows){.ctx = a, .begin = begin_row, .text = add_text, .number = add_number};
+	return (struct px_rows){
+	    .ctx = a, .begin = begin_row, .text = add_text, .number = add_number};
 }
 
 static const char *users_doc[] = {

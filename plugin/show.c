@@ -448,7 +448,10 @@ void px_show_stats(const struct px_board_reader *b, struct px_show_now now,
 
 	px_board_counts_read(b, &c);
 	rows->begin(ctx);
-	rows->text(ctx, "worker", silent < PX_BOARD_SILENT_MS ? "running" : "silent");
+	rows->text(ctx, "worker",
+	           silent >= PX_BOARD_SILENT_MS             ? "silent"
+	           : c.epoch != (uint32_t)px_board_epoch(b) ? "starting"
+	                                                    : "running");
 	put_time(rows, "started", c.started_at);
 	rows->text(ctx, "login", NAME(login_name, c.login));
 	rows->text(ctx, "presence_server", c.sip_down ? "down" : "up");

@@ -448,6 +448,9 @@ static void shows_gateways_and_counts(void **state)
 
 	assert_int_equal(px_board_new(&next, b->fd, ROWS, 8, now, why), 0);
 	assert_int_equal(px_stat(b->reader, PX_STAT_worker_restarts, shown_now), 1);
+	r = rows(b);
+	px_show_stats(b->reader, shown_now, &r);
+	shows(b, "worker=starting ");
 	px_board_free(next);
 	assert_int_equal(px_stat(b->reader, PX_STAT_worker_up, shown_now), 0);
 }

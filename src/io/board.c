@@ -446,5 +446,6 @@ void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_bo
 	also.sip_in_flight = esc->in_flight;
 	also.login = pool->login;
 	also.gateways = pool->n;
+	also.epoch = (uint32_t)atomic_load_explicit(&b->head->epoch, memory_order_relaxed);
 	store_cell(&b->head->counts.sequence, b->head->counts.copy[0], &also, sizeof also);
 }

@@ -2,6 +2,7 @@
 """Kamailio with the module: plugin/kamailio.cfg.sample with other addresses and settings."""
 
 import json
+import os
 import re
 import subprocess
 import urllib.error
@@ -99,6 +100,20 @@ class Proxy(Kamailio):
         """Until a worker runs that isn't that one; its pid."""
         return wait_until(lambda: self.worker() not in (0, other_than) and self.worker(), timeout,
                           lambda: f"a worker\n{self.process.tail()}")
+
+    def restart_worker(self, signum):
+        """Ends it by that signal, and waits until the next one has taken over: within 5 s."""
+        restarts, pid = self.stats()["worker_restarts"], self.worker()
+        os.kill(pid, signum)
+        self.wait_restarted(restarts + 1)
+
+    def wait_restarted(self, restarts, timeout=5):
+        """Until so many workers took over from another, and the last has told its state."""
+        def there():
+            stats = self.stats()
+            return stats["worker_restarts"] == restarts and stats["worker"] == "running"
+        wait_until(there, timeout,
+                   lambda: f"restart {restarts}: {self.stats()}\n{self.process.tail()}")
 
     # ---- what it says ----
 
