@@ -728,6 +728,29 @@ static void test_parked_without_a_gateway(void **state)
 	end(&r);
 }
 
+/* A reading that left before the stream ran doesn't know what changed until then. */
+static void test_a_reading_under_way_does_not_count_for_the_stream(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 400);
+	assert_non_null(find(&r, PX_ASK_READ));
+	answer(&r, PX_ASK_SUBSCRIBE, "I sub1\n");
+	pass(&r, 2100);
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+	turn(&r);
+	answer(&r, PX_ASK_READ, "C\n");
+	pass(&r, 500);
+	assert_non_null(find(&r, PX_ASK_READ));
+	answer(&r, PX_ASK_READ, "C\n");
+	pass(&r, 5000);
+	assert_null(find(&r, PX_ASK_READ));
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -751,6 +774,7 @@ int main(void)
 	    cmocka_unit_test(test_what_an_earlier_process_knew_is_taken_over),
 	    cmocka_unit_test(test_a_lost_memory_is_checked_for_everybody),
 	    cmocka_unit_test(test_parked_without_a_gateway),
+	    cmocka_unit_test(test_a_reading_under_way_does_not_count_for_the_stream),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

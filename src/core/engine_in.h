@@ -86,10 +86,11 @@ struct user {
 	uint8_t group,
 	    refused_ids; /* at its gateway; times in a row its id was refused there before it was followed */
 	bool used, on, leaving, stale;
-	bool reading, again; /* in a batch under way; changed meanwhile */
-	bool renamed;        /* while reading: the answer will be about another mailbox */
-	bool dirty;          /* a change or a first reading hasn't been read yet */
-	bool touched;        /* its board row must be put */
+	bool reading;  /* in a batch under way */
+	uint8_t again; /* enum read_queue: marked meanwhile */
+	bool renamed;  /* while reading: the answer will be about another mailbox */
+	bool dirty;    /* a change or a first reading hasn't been read yet */
+	bool touched;  /* its board row must be put */
 };
 
 struct stream {

@@ -21,7 +21,8 @@ void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_
 	u->dirty = u->dirty || why != READ_SWEEP;
 	px_user_touch(e, slot);
 	if (u->reading) {
-		u->again = u->again || why == READ_HOT;
+		if (why != READ_SWEEP && (u->again == READ_NONE || why < u->again))
+			u->again = (uint8_t)why;
 		return;
 	}
 	if (!u->on || u->leaving || u->gateway == PX_NO_GATEWAY ||
@@ -114,7 +115,7 @@ static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 	}
 	for (unsigned i = 0; i < r->n; i++) {
 		struct user *u = px_user(e, r->user[i].slot);
-		u->again = false; /* what changes from here on is not surely in the answer */
+		u->again = READ_NONE; /* what changes from here on is not surely in the answer */
 	}
 	e->counts.reads++;
 	return true;
@@ -192,7 +193,7 @@ static void commit(struct px_engine *e, struct reading *r, unsigned i, struct px
 	u->calendar = r->staged[i];
 	r->staged[i] = (struct px_calendar){0};
 	u->read_failures = 0;
-	u->dirty = u->again;
+	u->dirty = u->again != READ_NONE;
 	u->good_at = now.mono;
 	u->read_at = (uint32_t)(now.wall.ms / 1000);
 	if (u->stale) {
@@ -247,8 +248,9 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 		else if (todo & PX_R_ALONE)
 			read_refused(e, r->user[i].slot, reply->verdict, code, now);
 		if (todo & PX_R_MARK || u->again || u->renamed)
-			px_mark(e, r->user[i].slot, u->again ? READ_HOT : READ_COLD, now);
-		u->again = u->renamed = false;
+			px_mark(e, r->user[i].slot, u->again ? u->again : READ_COLD, now);
+		u->again = READ_NONE;
+		u->renamed = false;
 		px_user_maybe_free(e, r->user[i].slot);
 	}
 	reading_clear(r);
