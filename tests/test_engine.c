@@ -751,6 +751,29 @@ static void test_a_reading_under_way_does_not_count_for_the_stream(void **state)
 	end(&r);
 }
 
+/* While a stream runs it vouches for what was read long ago; an event ends that, and only then the time runs. */
+static void test_an_event_does_not_make_stale_at_once(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.stale_after_s = 60;
+	begin(&r, c);
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	for (int i = 0; i < 5; i++) {
+		px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+		pass(&r, 45000);
+	}
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "E sub1\n", 7, r.now);
+	pass(&r, 50000);
+	assert_int_equal(r.sips, 0);
+	pass(&r, 11000); /* it is not read */
+	assert_int_equal(published(&r, 200, NULL).op, PX_OP_REMOVE);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -775,6 +798,7 @@ int main(void)
 	    cmocka_unit_test(test_a_lost_memory_is_checked_for_everybody),
 	    cmocka_unit_test(test_parked_without_a_gateway),
 	    cmocka_unit_test(test_a_reading_under_way_does_not_count_for_the_stream),
+	    cmocka_unit_test(test_an_event_does_not_make_stale_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

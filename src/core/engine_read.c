@@ -18,6 +18,8 @@ void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_
 {
 	struct user *u = px_user(e, slot);
 
+	if (why == READ_HOT && !u->dirty && u->watch.state == PX_WATCH_FOLLOWED)
+		u->good_at = now.mono; /* the stream vouched for it until now */
 	u->dirty = u->dirty || why != READ_SWEEP;
 	px_user_touch(e, slot);
 	if (u->reading) {
