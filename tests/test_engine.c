@@ -774,6 +774,39 @@ static void test_an_event_does_not_make_stale_at_once(void **state)
 	end(&r);
 }
 
+/* What an earlier process published stands for stale_after too, and not for ever. */
+static void restored_goes_stale(bool available)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+	const struct px_wall later = {WALL0 + 1800000};
+	enum px_pub_op last = PX_OP_NONE;
+
+	c.stale_available = available;
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_restore(r.e, "alice@example.test", 1, NULL, "old", false, later, r.now);
+	for (int t = 0; t < 3700; t++) {
+		while (r.https)
+			done(&r, &r.http[0], PX_HTTP_CONNECT, 0);
+		while (r.sips) {
+			last = published(&r, 200, "e").op;
+			if (t < 3590)
+				assert_int_equal(last, PX_OP_REFRESH);
+		}
+		pass(&r, 1000);
+	}
+	assert_int_equal(last, available ? PX_OP_MODIFY : PX_OP_REMOVE);
+	end(&r);
+}
+
+static void test_what_was_taken_over_goes_stale(void **state)
+{
+	(void)state;
+	restored_goes_stale(false);
+	restored_goes_stale(true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -799,6 +832,7 @@ int main(void)
 	    cmocka_unit_test(test_parked_without_a_gateway),
 	    cmocka_unit_test(test_a_reading_under_way_does_not_count_for_the_stream),
 	    cmocka_unit_test(test_an_event_does_not_make_stale_at_once),
+	    cmocka_unit_test(test_what_was_taken_over_goes_stale),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

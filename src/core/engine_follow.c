@@ -359,6 +359,13 @@ void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
 
 /* ---- time ---- */
 
+/* Something of it is shown (by an earlier process, perhaps) and nothing vouches for it. */
+static bool ages(const struct user *u)
+{
+	return !u->stale && (u->presence != PX_UNKNOWN || u->publication.want) &&
+	       (u->watch.state != PX_WATCH_FOLLOWED || u->dirty);
+}
+
 struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u)
 {
 	struct px_mono at = px_earlier(u->watch.due, u->turn_at);
@@ -368,8 +375,7 @@ struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct u
 	if (!u->reading && u->read_queue == READ_NONE && u->watch.state != PX_WATCH_HOMELESS &&
 	    (u->watch.state != PX_WATCH_FOLLOWED || u->read_failures))
 		at = px_earlier(at, u->read_due);
-	if (!u->stale && u->presence != PX_UNKNOWN &&
-	    (u->watch.state != PX_WATCH_FOLLOWED || u->dirty))
+	if (ages(u))
 		at = px_earlier(at,
 		                (struct px_mono){u->good_at.ms + e->config.stale_after_s * 1000});
 	return at;
@@ -399,9 +405,7 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 				px_mark(e, slot, u->read_failures ? READ_HOT : READ_SWEEP, now);
 		}
 	}
-	if (!u->stale && u->presence != PX_UNKNOWN &&
-	    (u->watch.state != PX_WATCH_FOLLOWED || u->dirty) &&
-	    now.mono.ms - u->good_at.ms >= e->config.stale_after_s * 1000)
+	if (ages(u) && now.mono.ms - u->good_at.ms >= e->config.stale_after_s * 1000)
 		px_present_stale(e, slot, now);
 }
 
