@@ -807,6 +807,42 @@ static void test_what_was_taken_over_goes_stale(void **state)
 	restored_goes_stale(true);
 }
 
+/* An earlier process's ETag turns out to be unknown before the calendar was read: there is nothing to say yet. */
+static void test_taken_over_unknown_and_not_read_yet(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	const struct px_wall later = {WALL0 + 600000};
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
+	px_engine_user_restore(r.e, "alice@example.test", 1, NULL, "old", false, later, r.now);
+	px_engine_user_restore(r.e, "bob@example.test", 1, NULL, "bobs", false, later, r.now);
+	px_engine_user_refresh(r.e, "alice@example.test", r.now);
+	turn(&r);
+	assert_int_equal(published(&r, 412, NULL).op, PX_OP_REFRESH);
+	turn(&r);
+	pass(&r, 700000); /* bob's lapses unanswered */
+	assert_int_equal(r.sips, 1);
+	const struct px_sip_answer silence = {
+	    .fail = PX_SIP_TIMEOUT, .expires = -1, .min_expires = -1, .retry_after = -1};
+	px_engine_sip_done(r.e, r.sip[0].id, &silence, r.now);
+	r.sips = 0;
+	pass(&r, 60000);
+	assert_int_equal(r.sips, 0);
+	while (find(&r, PX_ASK_READ))
+		answer(&r, PX_ASK_READ, "C\nC\n");
+	pass(&r, 5000);
+	assert_int_equal(published(&r, 200, "e1").op, PX_OP_INITIAL);
+	pass(&r, 5000);
+	assert_int_equal(published(&r, 200, "e2").op, PX_OP_INITIAL);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.presence, PX_AVAILABLE);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -833,6 +869,7 @@ int main(void)
 	    cmocka_unit_test(test_a_reading_under_way_does_not_count_for_the_stream),
 	    cmocka_unit_test(test_an_event_does_not_make_stale_at_once),
 	    cmocka_unit_test(test_what_was_taken_over_goes_stale),
+	    cmocka_unit_test(test_taken_over_unknown_and_not_read_yet),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

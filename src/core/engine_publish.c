@@ -147,6 +147,12 @@ static void write_document(struct px_engine *e, struct px_buf *out, const struct
 static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
+
+	/* an earlier process's document is gone before its calendar was read: nothing to say yet */
+	if (u->presence == PX_UNKNOWN && u->publication.want &&
+	    (!u->publication.etag || px_due(u->publication.lapses, now)))
+		px_publication_withdraw(&u->publication, now);
+
 	enum px_pub_op op = px_publication_turn(&u->publication, now);
 
 	if (op == PX_OP_NONE) {
