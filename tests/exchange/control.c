@@ -507,7 +507,7 @@ static json_t *delete_mailbox(struct call *call)
 
 	if (!mb)
 		return NULL;
-	subs_drop(call->c->ews->subs, mb, -1, "ErrorSubscriptionNotFound");
+	subs_drop(call->c->ews->subs, mb, -1, -1, "ErrorSubscriptionNotFound");
 	store_remove(mb);
 	return json_object();
 }
@@ -533,7 +533,7 @@ static json_t *move_mailbox(struct call *call)
 	if (silent)
 		subs_each(call->c->ews->subs, deafen, mb);
 	else
-		subs_drop(call->c->ews->subs, mb, -1, "ErrorReadEventsFailed");
+		subs_drop(call->c->ews->subs, mb, -1, -1, "ErrorReadEventsFailed");
 	return json_object();
 }
 
@@ -599,12 +599,30 @@ static json_t *fail_cas(struct call *call)
 			/* they lived in the memory of the server that died */
 			if (ways[i].ail == AIL_REFUSE &&
 			    !json_is_true(json_object_get(call->in, "keep_subscriptions")))
-				subs_drop(call->c->ews->subs, NULL, cas, NULL);
+				subs_drop(call->c->ews->subs, NULL, cas, -1, NULL);
 			return json_object();
 		}
 	return bad(call, 400,
 	           "how must be refuse, hang, freeze, 503, 404, 401, 403, 500, busy, "
 	           "code, denied or cut");
+}
+
+static json_t *fail_over(struct call *call)
+{
+	struct ews *ews = call->c->ews;
+	unsigned n, all = call->c->ncas * ews->affinity.backends, cas, backend;
+	int len = 0;
+
+	if (sscanf(call->path[1], "mbx%9u%n", &n, &len) != 1 || call->path[1][len] || n < 1 ||
+	    n > all)
+		return bad(call, 404, "there is no server %.40s: mbx1 to mbx%u", call->path[1],
+		           all);
+	cas = (n - 1) / ews->affinity.backends;
+	backend = (n - 1) % ews->affinity.backends;
+	affinity_fail_over(&ews->affinity, cas, backend);
+	front_cut_server(call->c->front, cas, backend);
+	return json_pack("{s:I}", "dropped",
+	                 (json_int_t)subs_drop(ews->subs, NULL, (int)cas, (int)backend, NULL));
 }
 
 static json_t *heal_cas(struct call *call)
@@ -635,7 +653,7 @@ static json_t *drop(struct call *call)
 	if (!address && !name && !all)
 		return bad(call, 400, "mailbox, cas or \"all\": true is needed");
 	return json_pack("{s:I}", "dropped",
-	                 (json_int_t)subs_drop(call->c->ews->subs, mb, cas,
+	                 (json_int_t)subs_drop(call->c->ews->subs, mb, cas, -1,
 	                                       silent ? NULL : "ErrorSubscriptionNotFound"));
 }
 
@@ -671,7 +689,7 @@ static json_t *cas_counters(struct call *call, unsigned i)
 		if (all->refusals[k].n[i])
 			json_object_set_new(refusals, all->refusals[k].reason,
 			                    json_integer((json_int_t)all->refusals[k].n[i]));
-	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 	                 "state", front_state(call->c->front, i), "requests", requests, "refusals",
 	                 refusals, "connections", (json_int_t)n->connections, "peak_connections",
 	                 (json_int_t)n->peak_connections, "connects", (json_int_t)n->connects,
@@ -680,7 +698,8 @@ static json_t *cas_counters(struct call *call, unsigned i)
 	                 "mailboxes_asked", (json_int_t)n->mailboxes_asked, "failed_logins",
 	                 (json_int_t)n->failed_logins, "peak_concurrency",
 	                 (json_int_t)n->peak_concurrency, "notifications",
-	                 (json_int_t)n->notifications, "events", (json_int_t)n->events);
+	                 (json_int_t)n->notifications, "events", (json_int_t)n->events, "misrouted",
+	                 (json_int_t)n->misrouted);
 }
 
 /* Adds the numbers in b to those in a, objects member by member; peaks: the higher. */
@@ -743,16 +762,18 @@ struct list {
 static void list_one(void *arg, const struct subscription *sub)
 {
 	struct list *l = arg;
-	char address[STORE_ADDRESS];
+	char address[STORE_ADDRESS], server[16];
 
+	snprintf(server, sizeof server, "mbx%u",
+	         affinity_number(&l->call->c->ews->affinity, sub->cas, sub->backend));
 	if (l->mb && sub->mailbox != l->mb)
 		return;
 	json_array_append_new(
-	    l->out, json_pack("{s:s, s:s, s:s, s:s, s:b, s:I}", "mailbox",
+	    l->out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I}", "mailbox",
 	                      store_address(l->call->c->ews->store, sub->mailbox, address), "cas",
-	                      front_name(l->call->c->front, sub->cas), "id", sub->id, "kind",
-	                      sub->pull ? "pull" : "streaming", "streamed", sub->stream != NULL,
-	                      "queued", (json_int_t)sub->qlen));
+	                      front_name(l->call->c->front, sub->cas), "server", server, "id",
+	                      sub->id, "kind", sub->pull ? "pull" : "streaming", "streamed",
+	                      sub->stream != NULL, "queued", (json_int_t)sub->qlen));
 }
 
 static json_t *get_subscriptions(struct call *call)
@@ -804,6 +825,8 @@ static json_t *dispatch(struct call *call)
 		return fail_cas(call);
 	if (route(call, "POST", 3, "cas", "heal"))
 		return heal_cas(call);
+	if (route(call, "POST", 3, "servers", "failover"))
+		return fail_over(call);
 	if (route(call, "POST", 1, "account", NULL))
 		return post_account(call);
 	if (route(call, "POST", 2, "subscriptions", "drop"))

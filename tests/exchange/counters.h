@@ -31,6 +31,8 @@ struct cas_counters {
 	uint64_t failed_logins;
 	uint64_t notifications, events; /* sent in streams */
 	uint64_t connects;
+	uint64_t
+	    misrouted; /* requests about a subscription of another server behind the same CAS */
 	unsigned connections, concurrency, peak_concurrency, peak_connections;
 };
 

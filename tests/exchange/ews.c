@@ -16,6 +16,7 @@
 struct req {
 	struct ews *e;
 	unsigned cas;
+	struct route route; /* which server behind it answers */
 	enum version asked;
 	struct mailbox *as; /* whom it acts as: the impersonated or the service account's own */
 	const xmlNode *header;
@@ -194,7 +195,7 @@ static unsigned event_mask(const xmlNode *types)
 static void subscribe(struct req *r)
 {
 	xmlNode *kind = xml_first(r->op), *ids = xml_child(kind, "FolderIds");
-	struct sub_ask ask = {.cas = r->cas, .mailbox = r->as};
+	struct sub_ask ask = {.cas = r->cas, .backend = r->route.backend, .mailbox = r->as};
 	struct subscription *sub;
 	char *all = xml_attr(kind, "SubscribeToAllFolders");
 	bool everything = all && (strcmp(all, "true") == 0 || strcmp(all, "1") == 0), other;
@@ -257,10 +258,21 @@ static void subscribe(struct req *r)
 	                     "</m:SubscribeResponse>");
 }
 
+/* NULL: there is none on this server. */
+static struct subscription *subscription_of(struct req *r, const char *id)
+{
+	struct subscription *sub = sub_find(r->e->subs, r->cas, id);
+
+	if (!sub || sub->backend == r->route.backend)
+		return sub;
+	r->e->counters->cas[r->cas].misrouted++;
+	return NULL;
+}
+
 static void unsubscribe(struct req *r)
 {
 	char *id = xml_text(xml_child(r->op, "SubscriptionId"));
-	struct subscription *sub = sub_find(r->e->subs, r->cas, id);
+	struct subscription *sub = subscription_of(r, id);
 
 	free(id);
 	if (!sub) {
@@ -282,7 +294,7 @@ static void get_events(struct req *r)
 {
 	char *id = xml_text(xml_child(r->op, "SubscriptionId"));
 	char *mark = xml_text(xml_child(r->op, "Watermark"));
-	struct subscription *sub = sub_find(r->e->subs, r->cas, id);
+	struct subscription *sub = subscription_of(r, id);
 	struct buf events = {0}, *b = &r->a->body;
 	uint64_t number = 0;
 	bool good = watermark_parse(mark, &number), more;
@@ -346,8 +358,8 @@ static void get_streaming_events(struct req *r)
 		      "You have exceeded the available concurrent connections for your account. "
 		      "Try again once your other requests have completed.");
 	} else {
-		r->a->stream =
-		    stream_open(r->e->subs, r->cas, r->as, ids, n, minutes, r->e->now_ms);
+		r->a->stream = stream_open(r->e->subs, r->cas, r->route.backend, r->as, ids, n,
+		                           minutes, r->e->now_ms);
 		if (r->a->stream->over)
 			refuse(r, "ErrorSubscriptionNotFound");
 	}
@@ -876,7 +888,8 @@ static bool impersonate(struct req *r, const xmlNode *header)
 	return !r->a->refused;
 }
 
-void ews_answer(struct ews *e, unsigned cas, const char *text, size_t len, struct answer *a)
+void ews_answer(struct ews *e, unsigned cas, const struct hints *hints, const char *text,
+                size_t len, struct answer *a)
 {
 	static const struct {
 		const char *name;
@@ -895,6 +908,7 @@ void ews_answer(struct ews *e, unsigned cas, const char *text, size_t len, struc
 	xmlDoc *doc = grammar_parse(text, len, &v);
 	xmlNode *header, *body;
 	void (*answer)(struct req * r) = NULL;
+	bool routed = false;
 
 	a->kind = REQ_OTHER;
 	a->status = 200;
@@ -919,6 +933,8 @@ void ews_answer(struct ews *e, unsigned cas, const char *text, size_t len, struc
 		} else if (!grammar_check(r.op, r.asked, &v)) {
 			schema_fault(&r, &v);
 		} else if (impersonate(&r, header)) {
+			r.route = affinity_route(&e->affinity, cas, hints, e->store, r.as);
+			routed = true;
 			soap_begin(&a->body, e->version);
 			answer(&r);
 			if (a->status == 200)
@@ -926,4 +942,8 @@ void ews_answer(struct ews *e, unsigned cas, const char *text, size_t len, struc
 		}
 	}
 	xmlFreeDoc(doc);
+	if (!routed) /* a load balancer knows nothing of who it is for */
+		r.route = affinity_route(&e->affinity, cas, hints, e->store, e->service);
+	affinity_cookie(&e->affinity, cas, hints, &r.route, a->kind == REQ_SUBSCRIBE && !a->refused,
+	                &a->cookie);
 }

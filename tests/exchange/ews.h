@@ -5,6 +5,7 @@
 #ifndef EXCHANGE_EWS_H
 #define EXCHANGE_EWS_H
 
+#include "affinity.h"
 #include "counters.h"
 #include "store.h"
 #include "subscription.h"
@@ -21,7 +22,8 @@ struct ews {
 	struct subs_limits limits;
 	struct mailbox *service; /* the service account's own */
 	bool denied[CAS_MAX];    /* nobody may be impersonated there */
-	int64_t now_ms, wall_s;  /* set before each call */
+	struct affinity affinity;
+	int64_t now_ms, wall_s; /* set before each call */
 };
 
 struct answer {
@@ -29,11 +31,13 @@ struct answer {
 	unsigned status;       /* of HTTP */
 	struct buf body;       /* the caller frees it */
 	const char *refused;   /* the ResponseCode if it was refused as a whole, or NULL */
+	struct buf cookie;     /* to be set, "name=value"; empty: none; the caller frees it */
 	struct stream *stream; /* not NULL: status 200, and this in chunks instead of body */
 };
 
-/* Answers a request whose login was right. */
-void ews_answer(struct ews *e, unsigned cas, const char *body, size_t len, struct answer *a);
+/* Answers a request whose login was right. hints: what its headers say of where it belongs. */
+void ews_answer(struct ews *e, unsigned cas, const struct hints *hints, const char *body,
+                size_t len, struct answer *a);
 /* HTTP 500 with a fault. */
 void ews_fault(struct answer *a, const char *code, const char *text);
 /* HTTP 500 with ErrorServerBusy. */

@@ -38,7 +38,8 @@ struct ask {
 	struct conn *conn;
 	struct MHD_Connection *mhd;
 	struct buf body;
-	bool counted; /* against EWSMaxConcurrency */
+	struct buf cookie; /* that the answer sets; empty: none */
+	bool counted;      /* against EWSMaxConcurrency */
 	bool too_big;
 	bool suspended;
 	bool waited;    /* the delay is over */
@@ -175,6 +176,10 @@ static enum MHD_Result send_response(struct ask *a, unsigned status, struct MHD_
 
 	MHD_add_response_header(r, "Server", "Microsoft-IIS/8.5");
 	MHD_add_response_header(r, "X-FEServer", a->cas->name);
+	if (a->cookie.len) {
+		buf_str(&a->cookie, "; path=/; secure; HttpOnly");
+		MHD_add_response_header(r, "Set-Cookie", a->cookie.p);
+	}
 	ok = MHD_queue_response(a->mhd, status, r);
 	MHD_destroy_response(r);
 	return ok;
@@ -299,13 +304,18 @@ static bool is_xml(struct ask *a)
 	return !set || strncasecmp(set + 8 + (set[8] == '"'), "utf-8", 5) == 0;
 }
 
+static const char *header_of(struct ask *a, const char *name)
+{
+	return MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, name);
+}
+
 static enum MHD_Result answer(struct ask *a, const char *url, const char *method)
 {
 	struct cas *c = a->cas;
 	struct front *f = c->front;
 	struct cas_counters *n = counters_of(c);
 	struct answer out = {0};
-	enum MHD_Result rc;
+	struct hints hints;
 
 	if (c->ail == AIL_STATUS) {
 		n->failed_logins += c->status == 401 && has_credentials(a);
@@ -336,14 +346,17 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 		n->requests[REQ_OTHER]++;
 		return send_xml(a, out.status, &out.body);
 	}
-	ews_answer(f->ews, c->index, a->body.p ? a->body.p : "", a->body.len, &out);
+	hints = (struct hints){header_of(a, "X-AnchorMailbox"), header_of(a, "Cookie"), false};
+	if (header_of(a, "X-PreferServerAffinity"))
+		hints.prefer = strcasecmp(header_of(a, "X-PreferServerAffinity"), "true") == 0;
+	ews_answer(f->ews, c->index, &hints, a->body.p ? a->body.p : "", a->body.len, &out);
+	a->cookie = out.cookie;
 	n->requests[out.kind]++;
 	if (out.stream) {
 		buf_free(&out.body);
 		return send_stream(a, out.stream);
 	}
-	rc = send_xml(a, out.status, &out.body);
-	return rc;
+	return send_xml(a, out.status, &out.body);
 }
 
 static int64_t delay(struct front *f)
@@ -427,6 +440,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
 		stream_close(f->ews->subs, a->stream, f->loop->now_ms);
 	a->conn->ask = NULL;
 	buf_free(&a->body);
+	buf_free(&a->cookie);
 	free(a);
 	*context = NULL;
 }
@@ -544,6 +558,15 @@ unsigned front_cut(struct front *f, unsigned cas, bool streams_only)
 		n++;
 	}
 	return n;
+}
+
+void front_cut_server(struct front *f, unsigned cas, unsigned backend)
+{
+	struct conn *conn;
+
+	for (conn = f->cas[cas].conns; conn; conn = conn->next)
+		if (conn->ask && conn->ask->stream && conn->ask->stream->backend == backend)
+			reset(conn);
 }
 
 static void mute(struct cas *c, bool on)

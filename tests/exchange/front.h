@@ -54,6 +54,8 @@ int front_fail(struct front *f, unsigned cas, const struct front_failure *x);
 int front_heal(struct front *f, unsigned cas);
 /* Resets connections; only those with a stream, if so asked. Returns how many. */
 unsigned front_cut(struct front *f, unsigned cas, bool streams_only);
+/* Resets those with a stream of that server behind the CAS. */
+void front_cut_server(struct front *f, unsigned cas, unsigned backend);
 
 /* To be called when a stream has something to send (struct subs's wake). */
 void front_wake(void *f, struct stream *st);

@@ -24,6 +24,9 @@ static const char usage[] =
     "exchange-sim: an Exchange for tests: one store behind several client access servers\n"
     "\n"
     "  --cas N                how many client access servers (2, at most 64)\n"
+    "  --backends N           mailbox servers behind each of them (1, at most 16)\n"
+    "  --affinity cookie|anchor|exchangecookie|none  what leads to one of them (cookie from\n"
+    "                         2013 on, before exchangecookie)\n"
     "  --users N              mailboxes user1@DOMAIN to userN@DOMAIN (100)\n"
     "  --domain D             (example.test)\n"
     "  --seed S               calendars follow from it (1)\n"
@@ -57,6 +60,8 @@ struct options {
 	uint64_t seed;
 	int64_t anchor;
 	int control;
+	unsigned backends;
+	int affinity; /* enum affinity_kind; -1: by version */
 	bool empty, exit_on_eof;
 };
 
@@ -97,6 +102,8 @@ static void read_options(struct options *o, int argc, char **argv)
 {
 	enum {
 		CAS = 256,
+		BACKENDS,
+		AFFINITY,
 		USERS,
 		DOMAIN,
 		SEED,
@@ -122,6 +129,8 @@ static void read_options(struct options *o, int argc, char **argv)
 		HELP
 	};
 	static const struct option table[] = {{"cas", 1, 0, CAS},
+	                                      {"backends", 1, 0, BACKENDS},
+	                                      {"affinity", 1, 0, AFFINITY},
 	                                      {"users", 1, 0, USERS},
 	                                      {"domain", 1, 0, DOMAIN},
 	                                      {"seed", 1, 0, SEED},
@@ -146,12 +155,22 @@ static void read_options(struct options *o, int argc, char **argv)
 	                                      {"verbose", 0, 0, VERBOSE},
 	                                      {"help", 0, 0, HELP},
 	                                      {0, 0, 0, 0}};
+	enum affinity_kind kind;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		switch (c) {
 		case CAS:
 			o->front.ncas = (unsigned)number("--cas", optarg, 1, CAS_MAX);
+			break;
+		case BACKENDS:
+			o->backends = (unsigned)number("--backends", optarg, 1, BACKENDS_MAX);
+			break;
+		case AFFINITY:
+			if (!affinity_parse(optarg, &kind))
+				give_up("--affinity",
+				        "must be cookie, anchor, exchangecookie or none");
+			o->affinity = (int)kind;
 			break;
 		case USERS:
 			o->users = (uint32_t)number("--users", optarg, 0, 1000000);
@@ -368,7 +387,9 @@ int main(int argc, char **argv)
 	                    .domain = "example.test",
 	                    .ca_out = "exchange-sim-ca.pem",
 	                    .seed = 1,
-	                    .anchor = -1};
+	                    .anchor = -1,
+	                    .backends = 1,
+	                    .affinity = -1};
 	struct main m = {.signals.ready = on_signal, .stdin_end.ready = on_stdin};
 	struct rlimit files;
 	struct cert_ca *ca;
@@ -409,6 +430,9 @@ int main(int argc, char **argv)
 	                     .version = o.limits.version,
 	                     .limits = o.limits,
 	                     .service = service_mailbox(store, &o)};
+	if (o.affinity < 0)
+		o.affinity = o.limits.version < V2013 ? AFFINITY_EXCHANGE_COOKIE : AFFINITY_COOKIE;
+	affinity_init(&m.ews.affinity, (enum affinity_kind)o.affinity, o.backends);
 	if (!m.ews.service)
 		give_up("--account", "isn't a name a mailbox can have");
 	m.ews.subs = subs_new(o.front.ncas, &o.limits, store, &counters, front_wake, NULL);

@@ -87,6 +87,7 @@ struct subscription *sub_create(struct subs *s, const struct sub_ask *ask, int64
 	snprintf(sub->id, sizeof sub->id, "%s", id.p);
 	buf_free(&id);
 	sub->cas = ask->cas;
+	sub->backend = ask->backend;
 	sub->mailbox = ask->mailbox;
 	sub->mask = ask->mask;
 	sub->pull = ask->pull;
@@ -207,7 +208,7 @@ void sub_drop(struct subs *s, struct subscription *sub, const char *code)
 	free(sub);
 }
 
-unsigned subs_drop(struct subs *s, const struct mailbox *mb, int cas, const char *code)
+unsigned subs_drop(struct subs *s, const struct mailbox *mb, int cas, int backend, const char *code)
 {
 	struct subscription *sub, *tmp;
 	unsigned n = 0;
@@ -218,6 +219,8 @@ unsigned subs_drop(struct subs *s, const struct mailbox *mb, int cas, const char
 		for (sub = s->by_id[c]; sub; sub = tmp) {
 			tmp = sub->hh.next;
 			if (mb && sub->mailbox != mb)
+				continue;
+			if (backend >= 0 && sub->backend != (unsigned)backend)
 				continue;
 			sub_drop(s, sub, code);
 			n++;
@@ -413,21 +416,24 @@ static void replaced(struct subs *s, struct subscription *sub)
 		detach(sub, s->now_ms);
 }
 
-struct stream *stream_open(struct subs *s, unsigned cas, struct mailbox *anchor, char *const *ids,
-                           unsigned n, int minutes, int64_t now_ms)
+struct stream *stream_open(struct subs *s, unsigned cas, unsigned backend, struct mailbox *anchor,
+                           char *const *ids, unsigned n, int minutes, int64_t now_ms)
 {
 	const char *bad[STREAM_SUBSCRIPTIONS_MAX];
 	struct stream *st = xcalloc(1, sizeof *st);
 	unsigned nbad = 0;
+	bool astray = false;
 
 	s->now_ms = now_ms;
 	st->cas = cas;
+	st->backend = backend;
 	st->anchor = anchor;
 	st->ends_ms = now_ms + minutes * s->limits.minute_ms;
 	for (unsigned i = 0; i < n && i < STREAM_SUBSCRIPTIONS_MAX; i++) {
 		struct subscription *sub = sub_find(s, cas, ids[i]);
 
-		if (!sub || sub->pull) {
+		astray = astray || (sub && sub->backend != backend);
+		if (!sub || sub->pull || sub->backend != backend) {
 			bad[nbad++] = ids[i];
 			continue;
 		}
@@ -443,6 +449,7 @@ struct stream *stream_open(struct subs *s, unsigned cas, struct mailbox *anchor,
 		}
 	}
 	DL_APPEND(s->streams, st);
+	s->counters->cas[cas].misrouted += astray;
 	if (nbad)
 		say_bad_ids(s, st, "ErrorSubscriptionNotFound", bad, nbad);
 	if (st->nsubs) {

@@ -2,7 +2,7 @@
 /*
  * subscription.h - who is told of which calendar's changes, and the streams that tell it.
  *
- * A subscription lives on the CAS that made it and nowhere else. A pull subscription keeps its
+ * A subscription lives on the CAS, and the server behind it, that made it and nowhere else. A pull subscription keeps its
  * events for GetEvents, a streaming one until they were sent in a stream. Times are monotonic
  * milliseconds, given by the caller; nothing here does I/O: a stream collects bytes in out and
  * calls wake when there are some, or when it ended.
@@ -49,7 +49,7 @@ struct stream;
 struct subscription {
 	char id[SUBSCRIPTION_ID];
 	UT_hash_handle hh;
-	unsigned cas;
+	unsigned cas, backend;
 	struct mailbox *mailbox;
 	struct subscription *prev, *next; /* of the same mailbox */
 	unsigned mask;                    /* enum event_mask, or-ed */
@@ -65,7 +65,7 @@ struct subscription {
 };
 
 struct stream {
-	unsigned cas;
+	unsigned cas, backend;
 	struct mailbox *anchor; /* whose HangingConnectionLimit it counts against */
 	struct subscription *subs[STREAM_SUBSCRIPTIONS_MAX];
 	unsigned nsubs;
@@ -97,7 +97,7 @@ struct subs *subs_new(unsigned ncas, const struct subs_limits *limits, struct st
 void subs_free(struct subs *s);
 
 struct sub_ask {
-	unsigned cas;
+	unsigned cas, backend;
 	struct mailbox *mailbox;
 	unsigned mask;
 	bool pull, calendar;
@@ -105,14 +105,16 @@ struct sub_ask {
 };
 /* NULL: the mailbox has as many as it may. */
 struct subscription *sub_create(struct subs *s, const struct sub_ask *ask, int64_t now_ms);
+/* On whichever server behind that CAS. */
 struct subscription *sub_find(struct subs *s, unsigned cas, const char *id);
 /*
  * Ends a subscription. code: the ResponseCode with which an open stream is told, or NULL: it
  * isn't. A stream left without subscriptions ends.
  */
 void sub_drop(struct subs *s, struct subscription *sub, const char *code);
-/* mailbox and cas may be NULL and -1: any. Returns how many. */
-unsigned subs_drop(struct subs *s, const struct mailbox *mb, int cas, const char *code);
+/* mailbox, cas and backend may be NULL and -1: any. Returns how many. */
+unsigned subs_drop(struct subs *s, const struct mailbox *mb, int cas, int backend,
+                   const char *code);
 unsigned subs_count(const struct subs *s, unsigned cas);
 void subs_each(struct subs *s, void (*fn)(void *arg, const struct subscription *sub), void *arg);
 
@@ -126,12 +128,12 @@ bool sub_events_after(struct subs *s, struct subscription *sub, uint64_t number,
 /* How many streams count against this mailbox there. */
 unsigned streams_of(const struct subs *s, unsigned cas, const struct mailbox *anchor);
 /*
- * Opens a stream for n ids: the first envelopes are in out afterwards (unknown ids named, then
- * ConnectionStatus OK). Other streams with one of the ids are closed. The caller frees it with
+ * Opens a stream for n ids: the first envelopes are in out afterwards (unknown ids, and those that
+ * live on another server behind the CAS, named, then ConnectionStatus OK). Other streams with one of the ids are closed. The caller frees it with
  * stream_close. Never NULL; over is set if no id was good.
  */
-struct stream *stream_open(struct subs *s, unsigned cas, struct mailbox *anchor, char *const *ids,
-                           unsigned n, int minutes, int64_t now_ms);
+struct stream *stream_open(struct subs *s, unsigned cas, unsigned backend, struct mailbox *anchor,
+                           char *const *ids, unsigned n, int minutes, int64_t now_ms);
 /* The connection is gone, or all was sent: its subscriptions stay. */
 void stream_close(struct subs *s, struct stream *st, int64_t now_ms);
 /* Says Closed and ends it. */

@@ -23,6 +23,7 @@ struct world {
 	struct ews ews;
 	char *last; /* the body of the last answer */
 	struct answer answer;
+	struct hints hints; /* of the next requests */
 };
 
 static void no_wake(void *arg, struct stream *st)
@@ -50,6 +51,7 @@ static int set_up(void **state)
 	                      .wall_s = ANCHOR};
 	w->ews.subs = subs_new(2, &limits, w->store, &w->counters, no_wake, NULL);
 	subs_wall(w->ews.subs, ANCHOR, 1000);
+	affinity_init(&w->ews.affinity, AFFINITY_COOKIE, 1);
 	*state = w;
 	return 0;
 }
@@ -70,8 +72,9 @@ static unsigned ask(struct world *w, unsigned cas, const char *body)
 {
 	free(w->last);
 	w->answer = (struct answer){0};
-	ews_answer(&w->ews, cas, body, strlen(body), &w->answer);
+	ews_answer(&w->ews, cas, &w->hints, body, strlen(body), &w->answer);
 	w->last = w->answer.body.p;
+	buf_free(&w->answer.cookie);
 	if (w->answer.stream) {
 		buf_free(&w->answer.body);
 		w->last = xstrdup(w->answer.stream->out.p);

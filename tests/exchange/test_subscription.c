@@ -75,7 +75,7 @@ static struct stream *opened(struct world *w, unsigned n, struct subscription *c
 
 	for (unsigned i = 0; i < n; i++)
 		ids[i] = subs[i]->id;
-	return stream_open(w->subs, 0, store_at(w->store, 0), ids, n, 30, w->now);
+	return stream_open(w->subs, 0, 0, store_at(w->store, 0), ids, n, 30, w->now);
 }
 
 /* What the stream says now, as one word for each envelope; each must be XML by itself. */
@@ -248,13 +248,13 @@ static void unknown_ids_are_named(void **state)
 	struct subscription *sub = made(w, 1, ALL, false), *pull = made(w, 1, ALL, true);
 	char gone[] = "gone";
 	char *ids[] = {gone, sub->id, pull->id, sub->id};
-	struct stream *st = stream_open(w->subs, 0, store_at(w->store, 0), ids, 4, 30, w->now);
+	struct stream *st = stream_open(w->subs, 0, 0, store_at(w->store, 0), ids, 4, 30, w->now);
 
 	assert_int_equal(st->nsubs, 1);
 	assert_non_null(strstr(st->out.p, "<m:SubscriptionId>gone</m:SubscriptionId>"));
 	assert_string_equal(heard(w, st), "ErrorSubscriptionNotFound OK ");
 	stream_close(w->subs, st, w->now);
-	st = stream_open(w->subs, 1, store_at(w->store, 0), ids, 4, 30, w->now);
+	st = stream_open(w->subs, 1, 0, store_at(w->store, 0), ids, 4, 30, w->now);
 	assert_string_equal(heard(w, st), "ErrorSubscriptionNotFound ");
 	assert_true(st->over);
 	stream_close(w->subs, st, w->now);
@@ -293,7 +293,7 @@ static void dropped_subscriptions_are_told(void **state)
 	sub_drop(w->subs, subs[1], "ErrorSubscriptionNotFound");
 	assert_string_equal(heard(w, st), "ErrorSubscriptionNotFound ");
 	assert_false(st->over);
-	assert_int_equal(subs_drop(w->subs, NULL, 0, "ErrorReadEventsFailed"), 1);
+	assert_int_equal(subs_drop(w->subs, NULL, 0, -1, "ErrorReadEventsFailed"), 1);
 	assert_string_equal(heard(w, st), "ErrorReadEventsFailed Closed ");
 	assert_true(st->over);
 	assert_int_equal(subs_count(w->subs, 0), 0);
