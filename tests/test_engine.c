@@ -843,6 +843,49 @@ static void test_taken_over_unknown_and_not_read_yet(void **state)
 	end(&r);
 }
 
+/* Exchange doesn't know what is now, but does know of the meeting after it. */
+static void test_a_meeting_after_what_is_not_known(void **state)
+{
+	struct rig r;
+	char text[200];
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 400);
+	snprintf(text, sizeof text, "M %lld %lld 5\nM %lld %lld 2\nC\n", WALL0 - 60000,
+	         WALL0 + 60000, WALL0 + 60000, WALL0 + 600000);
+	answer(&r, PX_ASK_READ, text);
+	pass(&r, 50000);
+	assert_int_equal(r.sips, 0);
+	pass(&r, 20000);
+	assert_non_null(strstr(published(&r, 200, "e1").body, "<rpid:busy/>"));
+	end(&r);
+}
+
+/* The clock is set to a time of which nothing was read. */
+static void test_the_clock_leaves_what_was_read(void **state)
+{
+	static const int64_t jump[] = {5 * 86400000LL, -5 * 3600000LL};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct rig r;
+
+		begin(&r, config());
+		follow_one(&r, "alice@example.test");
+		published(&r, 200, "e1");
+		pass(&r, 5000);
+		assert_null(find(&r, PX_ASK_READ));
+		r.now.wall.ms += jump[i];
+		pass(&r, 1000);
+		answer(&r, PX_ASK_READ, "C\n");
+		turn(&r);
+		assert_null(strstr(published(&r, 200, "e2").body, "rpid:busy"));
+		end(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -870,6 +913,8 @@ int main(void)
 	    cmocka_unit_test(test_an_event_does_not_make_stale_at_once),
 	    cmocka_unit_test(test_what_was_taken_over_goes_stale),
 	    cmocka_unit_test(test_taken_over_unknown_and_not_read_yet),
+	    cmocka_unit_test(test_a_meeting_after_what_is_not_known),
+	    cmocka_unit_test(test_the_clock_leaves_what_was_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

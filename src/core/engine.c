@@ -573,9 +573,15 @@ void px_engine_tick(struct px_engine *e, struct px_now now)
 		px_say(e, PX_LOG_NOTICE,
 		       "clock jumped by %lld ms: every availability is worked out again",
 		       (long long)jump);
-		for (uint32_t s = 0; s < e->end; s++)
-			if (px_user(e, s)->used)
-				px_present(e, s, now);
+		for (uint32_t s = 0; s < e->end; s++) {
+			struct user *u = px_user(e, s);
+			if (!u->used)
+				continue;
+			px_present(e, s, now);
+			/* nothing was read of the time that it is now */
+			if (u->calendar.until && u->turn_at.ms == 0)
+				px_mark(e, s, READ_COLD, now);
+		}
 	}
 	e->wall_offset = offset;
 	px_follow_tick(e, now);

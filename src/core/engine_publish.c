@@ -92,14 +92,15 @@ void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
 	struct px_availability a =
 	    px_availability_at(&u->calendar, &e->config.map, (enum px_presence)u->known, now.wall);
 	u->turn_at = (struct px_mono){0};
+	int64_t in = a.until.ms - now.wall.ms;
+	if (a.until.ms)
+		u->turn_at = px_after(now, in > 0 ? in : 1);
 	if (a.presence == PX_UNKNOWN) {
-		/* never read, or the clock left the window: what stands, stands until it is stale
-		 */
+		/* never read, the clock left the window, or the server itself doesn't know: what
+		 * stands, stands until it is stale */
 		px_user_schedule(e, slot);
 		return;
 	}
-	int64_t in = a.until.ms - now.wall.ms;
-	u->turn_at = px_after(now, in > 0 ? in : 1);
 	u->known = (uint8_t)a.presence;
 
 	uint32_t since = (uint32_t)(a.since.ms / 1000), until = (uint32_t)(a.until.ms / 1000);
