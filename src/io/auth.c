@@ -50,9 +50,14 @@ bool px_auth_refused(struct px_auth_gateway *a, enum px_method used, unsigned tr
                      unsigned offered, struct px_now now, enum px_method *next)
 {
 	const bool password = used == PX_METHOD_NTLM || used == PX_METHOD_BASIC;
+	const bool wanted = offered & PX_OFFER(used);
 
-	a->offered = offered;
-	if (password && (offered & PX_OFFER(used)))
+	/* in the midst of a login a server may name that one only */
+	if (used == PX_METHOD_ASK || (password && !wanted))
+		a->offered = offered;
+	else
+		a->offered |= offered;
+	if (password && wanted)
 		return false;
 	if (!choose(a, tried, now, next))
 		return false;

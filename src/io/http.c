@@ -25,7 +25,7 @@
 #include "px_version.h"
 
 #define CONNECT_MS 8000L
-#define TICKET_MS 8000       /* that a request waits for a ticket ... */
+#define TICKET_MS 5000       /* that a request waits for a ticket ... */
 #define TICKET_FIRST_MS 3000 /* ... when there is another way to log in */
 #define REFUSAL_MAX 65536    /* of a 401's body, which nobody reads */
 #define LOGINS_MAX 6         /* of one request */

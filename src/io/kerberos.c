@@ -77,8 +77,6 @@ struct px_kerberos {
 	void *arg;
 };
 
-static gss_OID_desc spnego = {6, "\x2b\x06\x01\x05\x05\x02"};
-
 /* ---- on a host's thread ---- */
 
 static void job_free(struct job *j)
@@ -142,7 +140,6 @@ static gss_const_key_value_set_t store(void)
 static enum px_ticket ask_kdc(struct shared *s, struct host *h, struct job *j)
 {
 	gss_OID_set_desc krb5 = {1, (gss_OID)gss_mech_krb5};
-	gss_cred_id_t cred = GSS_C_NO_CREDENTIAL;
 	OM_uint32 major, minor, ignored, lifetime = 0;
 	enum px_ticket ticket = PX_TICKET_MADE;
 
@@ -151,43 +148,85 @@ static enum px_ticket ask_kdc(struct shared *s, struct host *h, struct job *j)
 		return PX_TICKET_REFUSED;
 	}
 	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &krb5,
-	                              GSS_C_INITIATE, store(), &cred, NULL, NULL);
+	                              GSS_C_INITIATE, store(), &h->cred, NULL, NULL);
 	if (!GSS_ERROR(major)) /* asks whoever has to be asked */
-		major = gss_inquire_cred(&minor, cred, NULL, &lifetime, NULL, NULL);
+		major = gss_inquire_cred(&minor, h->cred, NULL, &lifetime, NULL, NULL);
 	if (GSS_ERROR(major)) {
 		ticket = failed(j, major, minor);
 	} else if (lifetime == 0) {
-		snprintf(j->why, sizeof j->why, "the ticket has expired");
+		snprintf(j->why, sizeof j->why, "the account's ticket has expired");
 		ticket = PX_TICKET_NONE;
 	}
-	gss_release_cred(&ignored, &cred);
 	if (ticket == PX_TICKET_REFUSED) {
 		s->refused_until = px_after(j->asked, REFUSED_MS);
 		snprintf(s->refused_why, sizeof s->refused_why, "%s", j->why);
 	}
 	h->cred_ends = px_after(j->asked, (int64_t)lifetime * 1000);
+	if (ticket != PX_TICKET_MADE)
+		gss_release_cred(&ignored, &h->cred);
 	return ticket;
 }
 
 static enum px_ticket get_credentials(struct shared *s, struct host *h, struct job *j)
 {
-	gss_OID_set_desc wrapped = {1, &spnego}, within = {1, (gss_OID)gss_mech_krb5};
-	OM_uint32 major, minor;
+	OM_uint32 ignored;
 	enum px_ticket ticket;
 
 	if (h->cred && h->cred_ends.ms - SPARE_MS > j->asked.mono.ms)
 		return PX_TICKET_MADE;
-	gss_release_cred(&minor, &h->cred);
+	gss_release_cred(&ignored, &h->cred);
 	pthread_mutex_lock(&s->account);
 	ticket = ask_kdc(s, h, j);
 	pthread_mutex_unlock(&s->account);
-	if (ticket != PX_TICKET_MADE)
-		return ticket;
-	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &wrapped,
-	                              GSS_C_INITIATE, store(), &h->cred, NULL, NULL);
-	if (!GSS_ERROR(major))
-		major = gss_set_neg_mechs(&minor, h->cred, &within);
-	return GSS_ERROR(major) ? failed(j, major, minor) : PX_TICKET_MADE;
+	return ticket;
+}
+
+/* Puts tag and length before the len bytes at `at`. DER; at most 64 KiB. */
+static unsigned char *der(unsigned char *at, unsigned char tag, size_t len)
+{
+	*--at = (unsigned char)len;
+	if (len > 0xff) {
+		*--at = (unsigned char)(len >> 8);
+		*--at = 0x82;
+	} else if (len > 0x7f) {
+		*--at = 0x81;
+	}
+	*--at = tag;
+	return at;
+}
+
+/*
+ * Kerberos' token as SPNEGO's NegTokenInit (RFC 4178 section 4.2.1), in base64. The library's own SPNEGO would bring in whatever
+ * mechanisms are installed, and hide the KDC's reasons.
+ */
+static char *wrap(const gss_buffer_desc *token)
+{
+	static const unsigned char kerberos[] = {0xa0, 0x0d, 0x30, 0x0b, 0x06, 0x09, 0x2a, 0x86,
+	                                         0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02};
+	static const unsigned char spnego[] = {0x06, 0x06, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x02};
+	const size_t room = token->length + 64;
+	unsigned char *bytes = malloc(room), *end = bytes + room, *at;
+	char *text = malloc(room / 3 * 4 + 8);
+
+	if (bytes && text) {
+		at = end - token->length;
+		memcpy(at, token->value, token->length);
+		at = der(at, 0x04, (size_t)(end - at));
+		at = der(at, 0xa2, (size_t)(end - at));
+		at -= sizeof kerberos;
+		memcpy(at, kerberos, sizeof kerberos);
+		at = der(at, 0x30, (size_t)(end - at));
+		at = der(at, 0xa0, (size_t)(end - at));
+		at -= sizeof spnego;
+		memcpy(at, spnego, sizeof spnego);
+		at = der(at, 0x60, (size_t)(end - at));
+		EVP_EncodeBlock((unsigned char *)text, at, (int)(end - at));
+	} else {
+		free(text);
+		text = NULL;
+	}
+	free(bytes);
+	return text;
 }
 
 static enum px_ticket make_token(struct host *h, struct job *j)
@@ -199,24 +238,24 @@ static enum px_ticket make_token(struct host *h, struct job *j)
 	gss_ctx_id_t context = GSS_C_NO_CONTEXT;
 	gss_name_t name = GSS_C_NO_NAME;
 	OM_uint32 major, minor, ignored;
-	enum px_ticket ticket = PX_TICKET_MADE;
+	enum px_ticket ticket = PX_TICKET_NONE;
 
 	name_text.length = (size_t)snprintf(service, sizeof service, "HTTP@%s", h->name);
 	major = gss_import_name(&minor, &name_text, GSS_C_NT_HOSTBASED_SERVICE, &name);
 	if (!GSS_ERROR(major))
-		major = gss_init_sec_context(&minor, h->cred, &context, name, &spnego, 0,
-		                             GSS_C_INDEFINITE,
+		major = gss_init_sec_context(&minor, h->cred, &context, name,
+		                             (gss_OID)gss_mech_krb5, 0, GSS_C_INDEFINITE,
 		                             j->binding_len ? &bindings : GSS_C_NO_CHANNEL_BINDINGS,
 		                             GSS_C_NO_BUFFER, NULL, &token, NULL, NULL);
-	if (GSS_ERROR(major) || token.length == 0 || token.length > TOKEN_MAX) {
+	if (GSS_ERROR(major))
 		ticket = failed(j, major, minor);
-	} else {
-		j->token = malloc(token.length / 3 * 4 + 8);
-		if (j->token)
-			EVP_EncodeBlock((unsigned char *)j->token, token.value, (int)token.length);
-		else
-			ticket = PX_TICKET_NONE;
-	}
+	else if (token.length > TOKEN_MAX)
+		snprintf(j->why, sizeof j->why,
+		         "it has %zu bytes: the account is in too many groups", token.length);
+	else if ((j->token = wrap(&token)))
+		ticket = PX_TICKET_MADE;
+	else
+		snprintf(j->why, sizeof j->why, "out of memory");
 	gss_release_buffer(&ignored, &token);
 	gss_delete_sec_context(&ignored, &context, GSS_C_NO_BUFFER);
 	gss_release_name(&ignored, &name);

@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Logins, against those who really decide about them: Apache with mod_auth_basic and mod_auth_gssapi stands as a reverse
+proxy before the simulator; behind it are a KDC of MIT Kerberos and an NTLM acceptor, all of them ours, on loopback."""
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import Process, free_port, wait_until
+
+REALM = "PX.TEST"
+PASSWORD = "Rosebud-1"
+MODULES = Path("/usr/lib/apache2/modules")
+NEEDED = {"apache2": "apache2-bin", "krb5kdc": "krb5-kdc", "kdb5_util": "krb5-kdc",
+          "kadmin.local": "krb5-admin-server", "kinit": "krb5-user", "openssl": "openssl"}
+
+# What libcurl says first is 32 bytes, as Windows takes it; this acceptor wants all the fields.
+NTLM_FIRST = ("^NTLM TlRMTVNTUAABAAAABoIIAAAAAAAAAAAAAAAAAAAAAAA=$",
+              "NTLM TlRMTVNTUAABAAAABgIIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==")
+
+SITE = """
+Listen 127.0.0.1:{port}
+<VirtualHost 127.0.0.1:{port}>
+  ServerName localhost
+  SSLEngine on
+  SSLCertificateFile {folder}/apache.pem
+  SSLProxyEngine on
+  SSLProxyCACertificateFile {ca}
+  SSLProxyCheckPeerName off
+  ProxyPass /EWS https://127.0.0.1:{behind}/EWS flushpackets=on
+  RequestHeader edit Authorization "{first[0]}" "{first[1]}" early
+  <Location />
+    {auth}
+    Require valid-user
+    RequestHeader set Authorization "Basic {inner}"
+  </Location>
+</VirtualHost>
+"""
+
+CONF = """
+ServerRoot {folder}
+ServerName localhost
+PidFile {folder}/apache.pid
+Mutex file:{folder} default
+ErrorLog {folder}/apache-error.log
+LogLevel warn auth_gssapi:info
+SetEnvIf Authorization "^((Basic|NTLM|Negotiate) .{{0,16}})" login=$1
+LogFormat "%{{local}}p %{{remote}}p %>s %{{login}}e" logins
+CustomLog {folder}/apache-access.log logins
+User www-data
+Group www-data
+KeepAliveTimeout 60
+MaxKeepAliveRequests 0
+Timeout 120
+StartServers 1
+ServerLimit 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+MinSpareThreads 1
+"""
+
+BASIC = """AuthType Basic
+    AuthName ews
+    AuthUserFile {folder}/users"""
+GSSAPI = """AuthType GSSAPI
+    AuthName ews
+    GssapiAllowedMech {mechs}
+    GssapiConnectionBound {bound}"""
+AUTH = {
+    "basic": BASIC,
+    "ntlm": GSSAPI.format(mechs="ntlmssp", bound="On"),
+    "negotiate": GSSAPI.format(mechs="krb5", bound="Off"),
+    "both": GSSAPI.format(mechs="krb5\n    GssapiAllowedMech ntlmssp", bound="On"),
+}
+
+
+def find(program):
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed():
+    lacking = {package for program, package in NEEDED.items() if not find(program)}
+    for module, package in (("mod_auth_gssapi.so", "libapache2-mod-auth-gssapi"),
+                            ("mod_ssl.so", "apache2-bin")):
+        if not (MODULES / module).exists():
+            lacking.add(package)
+    if not list(Path("/usr/lib").glob("*/gssntlmssp/gssntlmssp.so")):
+        lacking.add("gss-ntlmssp")
+    if lacking:
+        pytest.fail(f"not installed: {' '.join(sorted(lacking))}; `make deps` installs them")
+
+
+def run(*argv, env=None, given=None):
+    done = subprocess.run([str(a) for a in argv], env=dict(os.environ, **(env or {})), input=given,
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+class Kdc:
+    """A realm with alice, whose password is PASSWORD, and HTTP/localhost."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.config = folder / "krb5.conf"
+        self.log = folder / "kdc.log"
+        self.config.write_text(f"""[libdefaults]
+ default_realm = {REALM}
+ dns_lookup_kdc = false
+ dns_lookup_realm = false
+ dns_canonicalize_hostname = false
+ rdns = false
+[realms]
+ {REALM} = {{
+  kdc = 127.0.0.1:{self.port}
+ }}
+""")
+        (folder / "kdc.conf").write_text(f"""[kdcdefaults]
+ kdc_listen = 127.0.0.1:{self.port}
+ kdc_tcp_listen = 127.0.0.1:{self.port}
+[realms]
+ {REALM} = {{
+  database_name = {folder}/principal
+  key_stash_file = {folder}/stash
+  default_principal_flags = +preauth
+ }}
+[logging]
+ kdc = FILE:{self.log}
+""")
+        self.env = {"KRB5_CONFIG": str(self.config), "KRB5_KDC_PROFILE": str(folder / "kdc.conf")}
+        run(find("kdb5_util"), "create", "-r", REALM, "-s", "-P", "master", env=self.env)
+        self.service = folder / "service.keytab"
+        self.account = folder / "alice.keytab"
+        self.wrong = folder / "wrong.keytab"
+        self.admin("addprinc -randkey HTTP/localhost", f"ktadd -k {self.service} HTTP/localhost",
+                   "addprinc -pw an-older-one alice", f"ktadd -norandkey -k {self.wrong} alice",
+                   f"cpw -pw {PASSWORD} alice", f"ktadd -norandkey -k {self.account} alice")
+        self.service.chmod(0o644)
+        self.process = Process([find("krb5kdc"), "-n"], folder, "krb5kdc", env=self.env)
+        wait_until(lambda: "commencing operation" in self.said(), 10, "the KDC is up")
+
+    def admin(self, *commands):
+        run(find("kadmin.local"), env=self.env, given="\n".join(commands) + "\nquit\n")
+
+    def said(self):
+        return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+
+    def kinit(self, cache, lifetime="1h"):
+        run(find("kinit"), "-c", cache, "-l", lifetime, "-k", "-t", self.account, "alice",
+            env=self.env)
+
+    def freeze(self):
+        self.process.send(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send(signal.SIGCONT)
+
+    def close(self):
+        self.thaw()
+        self.process.stop()
+
+
+@pytest.fixture(scope="module")
+def kdc():
+    folder = Path(tempfile.mkdtemp(prefix="px-kdc-"))
+    folder.chmod(0o755)  # Apache reads its keytab as another user
+    one = Kdc(folder)
+    yield one
+    one.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Apache:
+    """One site for each of `sites`: (what it offers, the CAS behind it)."""
+
+    def __init__(self, folder, sim, sites, kdc):
+        self.folder = folder / "apache"
+        self.folder.mkdir()
+        folder.chmod(0o755)
+        run(find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2", "-keyout",
+            self.folder / "key.pem", "-out", self.folder / "cert.pem")
+        self.ca = self.folder / "cert.pem"
+        (self.folder / "apache.pem").write_text(self.ca.read_text() +
+                                                (self.folder / "key.pem").read_text())
+        digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
+        (self.folder / "users").write_text(f"alice:{{SHA}}{digest}\n")
+        (self.folder / "ntlm").write_text(f"PX:alice:{PASSWORD}\n")
+        inner = base64.b64encode(f"{sim.account}:{sim.password}".encode()).decode()
+        text = "".join(
+            f"LoadModule {one}_module {MODULES}/mod_{one}.so\n" for one in (
+                "mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic",
+                "auth_gssapi", "session", "proxy", "proxy_http", "headers", "setenvif", "ssl",
+                "log_debug"))
+        text += CONF.format(folder=self.folder)
+        self.port = []
+        for offers, cas in sites:
+            self.port.append(free_port())
+            text += SITE.format(port=self.port[-1], folder=self.folder, first=NTLM_FIRST,
+                                ca=sim.ca_file, behind=sim.cas[cas]["port"], inner=inner,
+                                auth=AUTH[offers].format(folder=self.folder))
+        (self.folder / "apache.conf").write_text(text)
+        for one in [self.folder, *self.folder.iterdir()]:
+            one.chmod(0o777 if one.is_dir() else 0o644)
+        self.process = Process(
+            [find("apache2"), "-DFOREGROUND", "-f", self.folder / "apache.conf"], folder, "apache",
+            env={**kdc.env, "KRB5_KTNAME": str(kdc.service), "NTLM_USER_FILE": str(self.folder / "ntlm"),
+                 "NETBIOS_COMPUTER_NAME": "CAS", "NETBIOS_DOMAIN_NAME": "PX"})
+        wait_until(self._answers, 10, lambda: f"Apache is up\n{self.process.tail()}\n{self.errors()}")
+
+    def _answers(self):
+        assert self.process.running(), f"Apache ended\n{self.process.tail()}\n{self.errors()}"
+        return (self.folder / "apache.pid").exists()
+
+    def errors(self):
+        log = self.folder / "apache-error.log"
+        return log.read_text("utf-8", "replace") if log.exists() else ""
+
+    def url(self, i, host="localhost"):
+        return f"https://{host}:{self.port[i]}/EWS/Exchange.asmx"
+
+    def requests(self, i=0):
+        """(client's port, status, what the login was), in the order in which they ended."""
+        lines = (self.folder / "apache-access.log").read_text().splitlines()
+        found = [re.match(r"(\d+) (\d+) (\d+) (.*)", line).groups() for line in lines]
+        return [(peer, int(status), {"-": "none", "NTLM TlRMTVNTUAAB": "ntlm first",
+                                     "NTLM TlRMTVNTUAAD": "ntlm"}.get(
+                                         login[:17] if login.startswith("NTLM") else login,
+                                         login.split()[0].lower()))
+                for port, peer, status, login in found if int(port) == self.port[i]]
+
+    def logins(self, i=0):
+        """How the requests were logged in; with NTLM the connection is, and they carry nothing."""
+        return {login for _, status, login in self.requests(i) if status == 200}
+
+    def refused(self, i=0):
+        """How often credentials were refused: what locks an account."""
+        return sum(status == 401 and login in ("basic", "ntlm")
+                   for _, status, login in self.requests(i))
+
+    def close(self):
+        if self.process.running():
+            self.process.stop()
+
+
+class Site:
+    """A World whose gateways are Apache's sites before CAS of the simulator."""
+
+    def __init__(self, world, folder, kdc, offers, auth, password=PASSWORD, cas=None):
+        cas = cas or [f"cas{i + 1}" for i in range(len(offers))]
+        self.w = world(users=2 * len(offers), cas=len(offers))
+        self.apache = Apache(folder, self.w.sim, list(zip(offers, cas)), kdc)
+        self.password_file = folder / "password"
+        self.write(password)
+        self.w.settings.update(
+            gateway=[f"{self.apache.url(i)};name={cas[i]}" for i in range(len(offers))],
+            ca_file=self.apache.ca, account="PX\\alice" if auth != "basic" else "alice",
+            password_file=self.password_file, auth=auth)
+        self.w.worker.write(self.w.settings)
+
+    def write(self, password):
+        self.password_file.write_text(password + "\n")
+        self.password_file.chmod(0o600)
+
+
+@pytest.fixture
+def site(world, folder, kdc, monkeypatch):
+    """Makes a Site; the worker finds the realm, and no tickets unless the test says where."""
+    made = []
+    for name in ("KRB5CCNAME", "KRB5_CLIENT_KTNAME", "NTLM_USER_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KRB5_CONFIG", str(kdc.config))
+    monkeypatch.setenv("KRB5CCNAME", f"FILE:{folder}/nothing")
+
+    def make(*args, **more):
+        made.append(Site(world, folder, kdc, *args, **more))
+        return made[-1]
+
+    yield make
+    kdc.thaw()
+    for one in made:
+        one.w.close()
+        one.apache.close()
+
+
+@pytest.fixture
+def keytab(kdc, monkeypatch, site):
+    monkeypatch.delenv("KRB5CCNAME")
+    monkeypatch.setenv("KRB5_CLIENT_KTNAME", f"FILE:{kdc.account}")
+
+
+@pytest.fixture
+def cache(kdc, monkeypatch, folder, site):
+    monkeypatch.setenv("KRB5CCNAME", f"FILE:{folder}/cache")
+    kdc.kinit(f"FILE:{folder}/cache")
+
+
+def works(s):
+    """Everybody is followed, and a change comes through the streams."""
+    s.w.start()
+    s.w.meet(s.w.aors[0], "-60", "+3600")
+    s.w.presence.wait_for(s.w.aors[0], "busy", timeout=3)
+
+
+def logs_in(s):
+    """Everybody was read and is shown."""
+    s.w.worker.start()
+    s.w.wait_right()
+
+
+def test_basic(site):
+    s = site(["basic"], "basic")
+    works(s)
+    assert s.apache.logins() == {"basic"} and s.apache.refused() == 0
+
+
+def test_ntlm(site):
+    """Each connection is logged in once; and none of them twice."""
+    s = site(["ntlm"], "ntlm")
+    works(s)
+    done = s.apache.requests()
+    assert s.apache.refused() == 0 and {login for *_, login in done} <= {"ntlm", "ntlm first", "none"}
+    peers = [peer for peer, _, login in done if login == "ntlm"]
+    assert len(set(peers)) == len(peers)
+    assert any(login == "none" and status == 200 for _, status, login in done), done
+
+
+def test_negotiate_with_a_keytab(site, keytab):
+    s = site(["negotiate"], "negotiate")
+    works(s)
+    assert s.apache.logins() == {"negotiate"}
+    # one question, and each answer after it was given at once
+    assert [one for one in s.apache.requests() if one[1] == 401] == [s.apache.requests()[0]]
+
+
+def test_negotiate_with_a_ticket_cache(site, cache):
+    s = site(["negotiate"], "negotiate")
+    logs_in(s)
+    assert s.apache.logins() == {"negotiate"}
+
+
+def test_auto_with_a_ticket(site, cache):
+    s = site(["both"], "auto")
+    works(s)
+    assert s.apache.logins() == {"negotiate"}
+    assert len(s.w.said("gateway=cas1 login=negotiate")) == 1
+
+
+def test_auto_without_a_ticket(site):
+    s = site(["both"], "auto")
+    works(s)
+    assert "negotiate" not in s.apache.logins() and "ntlm" in s.apache.logins()
+    assert s.apache.refused() == 0
+    said = s.w.said("gateway=cas1 login=ntlm")
+    assert len(said) == 1 and 'offered="Negotiate, NTLM" why="no Kerberos ticket' in said[0], said
+
+
+def test_auto_by_gateway(site, keytab):
+    """What one gateway wants is nothing to the others."""
+    s = site(["basic", "ntlm", "negotiate"], "auto")
+    s.w.settings["account"] = "alice"
+    s.w.worker.write(s.w.settings)
+    logs_in(s)
+    assert s.apache.logins(0) == {"basic"} and s.apache.logins(2) == {"negotiate"}
+    assert "ntlm" in s.apache.logins(1), s.apache.requests(1)
+    assert [len(s.w.said(f"login={one}")) for one in ("basic", "ntlm", "negotiate")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("offers, auth", [("basic", "basic"), ("ntlm", "ntlm"), ("both", "auto"),
+                                          ("basic", "auto")])
+def test_wrong_password(site, offers, auth):
+    """It costs the account one failed login, and the log says by what."""
+    s = site([offers], auth, password="wrong")
+    s.w.worker.start()
+    said = s.w.wait_said("pool login open->held", timeout=8)[0]
+    by = "basic" if offers == "basic" else "ntlm"
+    assert "HTTP 401" in said and f"by {by}, offered: " in said, said
+    time.sleep(0.5)
+    assert s.apache.refused() == 1, s.apache.requests()
+
+
+def test_what_is_not_offered(site):
+    """Nothing is sent to a server that doesn't want what we have."""
+    s = site(["basic"], "negotiate")
+    s.w.worker.start()
+    said = s.w.wait_said("pool login open->held", timeout=8)[0]
+    assert "no credentials were sent, offered: Basic" in said, said
+    assert s.apache.refused() == 0
+
+
+def test_a_wrong_key(site, kdc, keytab, monkeypatch):
+    """The KDC refuses the account: it is asked once, whoever wants a ticket."""
+    monkeypatch.setenv("KRB5_CLIENT_KTNAME", f"FILE:{kdc.wrong}")
+    before = kdc.said().count("PREAUTH_FAILED")
+    s = site(["negotiate", "negotiate"], "negotiate")
+    s.w.worker.start()
+    said = s.w.wait_said("pool login open->held", timeout=8)[0]
+    assert "HTTP 401" in said and "no Kerberos ticket: Preauthentication failed" in said, said
+    assert kdc.said().count("PREAUTH_FAILED") - before == 1, kdc.said()
+
+
+def test_a_wrong_key_and_a_right_password(site, kdc, keytab, monkeypatch):
+    monkeypatch.setenv("KRB5_CLIENT_KTNAME", f"FILE:{kdc.wrong}")
+    s = site(["both"], "auto")
+    logs_in(s)
+    assert "Preauthentication failed" in s.w.said("gateway=cas1 login=ntlm")[0]
+
+
+def test_a_host_unknown_to_the_kdc(site, keytab):
+    """That gateway alone is of no use."""
+    s = site(["negotiate", "negotiate"], "negotiate")
+    s.w.settings["gateway"][1] = f"{s.apache.url(1, '127.0.0.1')};name=cas2"
+    s.w.worker.write(s.w.settings)
+    s.w.start()
+    said = s.w.said("gateway=cas2 up->down")
+    assert len(said) == 1 and "not found in Kerberos database" in said[0], said
+    assert set(s.w.homes().values()) == {"cas1"}
+
+
+def slowest_turn(w, seconds):
+    """How long the worker took at most to obey a SIGHUP, tried all the time."""
+    slowest, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        mark, began = w.mark(), time.monotonic()
+        w.worker.process.send(signal.SIGHUP)
+        w.wait_said("reload:", timeout=20, since=mark)
+        slowest = max(slowest, time.monotonic() - began)
+    print(f"slowest turn {slowest * 1000:.0f} ms")
+    return slowest
+
+
+def test_a_silent_kdc_and_another_login(site, kdc, keytab):
+    """Nobody waits for it but the first request; then it goes by NTLM."""
+    s = site(["both"], "auto")
+    kdc.freeze()
+    s.w.worker.start()
+    s.w.wait_said(" start ", timeout=5)
+    assert slowest_turn(s.w, 4) < 0.5
+    s.w.wait_followed()
+    s.w.wait_right()
+    assert "no answer from a KDC" in s.w.said("gateway=cas1 login=ntlm")[0]
+
+
+def test_a_silent_kdc_and_no_other_login(site, kdc, keytab):
+    """It is our trouble, not the gateway's: nothing is taken down, and all is well when it speaks."""
+    s = site(["negotiate"], "negotiate")
+    kdc.freeze()
+    s.w.worker.start()
+    s.w.wait_said(" start ", timeout=5)
+    assert slowest_turn(s.w, 5) < 0.5
+    said = s.w.wait_said("no Kerberos ticket: no answer from a KDC", timeout=5)[0]
+    assert "code=local" in said, said
+    assert not s.w.said("up->down") and not s.w.presence.publishes
+    kdc.thaw()
+    s.w.wait_followed(timeout=30)
+    s.w.wait_right()
+
+
+def test_a_kdc_that_falls_silent(site, kdc, keytab):
+    """Whoever has tickets goes on with them; a meeting begins in time."""
+    s = site(["negotiate"], "negotiate")
+    s.w.start()
+    kdc.freeze()
+    now = int(time.time())
+    s.w.meet(s.w.aors[1], now + 3, now + 60)
+    s.w.meet(s.w.aors[0], "-60", "+3600")
+    s.w.presence.wait_for(s.w.aors[0], "busy", timeout=3)
+    assert slowest_turn(s.w, 2) < 0.5
+    s.w.presence.wait_for(s.w.aors[1], "busy", timeout=3)
+    assert time.time() < now + 4.5
