@@ -886,6 +886,71 @@ static void test_the_clock_leaves_what_was_read(void **state)
 	}
 }
 
+/* Removed while its batch rests, at a gateway that then goes down: nothing else holds the user. */
+static void test_removed_while_its_batch_rests(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.gateways = 1;
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
+	pass(&r, 400);
+	done(&r, find(&r, PX_ASK_READ), PX_HTTP_CUT, 0);
+	px_engine_user_remove(r.e, "alice@example.test", r.now);
+	turn(&r);
+	assert_int_equal(px_engine_counts(r.e).users, 2);
+	done(&r, find(&r, PX_ASK_SUBSCRIBE), PX_HTTP_CONNECT, 0);
+	pass(&r, 10000);
+	assert_int_equal(px_engine_counts(r.e).users, 1);
+	end(&r);
+}
+
+/* An answer about a user who was switched off meanwhile isn't kept for the day when it is switched on again. */
+static void test_off_during_a_reading(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	char text[100];
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 400);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
+	snprintf(text, sizeof text, "M %lld %lld 2\nC\n", WALL0 - 60000, WALL0 + 86400000);
+	answer(&r, PX_ASK_READ, text);
+	pass(&r, 3600000);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	turn(&r);
+	assert_int_equal(r.sips, 0);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.calendar->until, 0);
+	end(&r);
+}
+
+/* The board shows another mailbox of a user who is off, too. */
+static void test_another_mailbox_of_a_user_who_is_off(void **state)
+{
+	struct rig r;
+	struct px_action *a;
+	size_t n, puts = 0;
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
+	turn(&r);
+	px_engine_user_put(r.e, "alice@example.test", "alice2@example.test", false, r.now);
+	px_engine_pump(r.e, r.now);
+	a = px_engine_actions(r.e, &n);
+	for (size_t i = 0; i < n; i++)
+		puts += a[i].kind == PX_DO_BOARD_PUT;
+	assert_int_equal(puts, 1);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -915,6 +980,9 @@ int main(void)
 	    cmocka_unit_test(test_taken_over_unknown_and_not_read_yet),
 	    cmocka_unit_test(test_a_meeting_after_what_is_not_known),
 	    cmocka_unit_test(test_the_clock_leaves_what_was_read),
+	    cmocka_unit_test(test_removed_while_its_batch_rests),
+	    cmocka_unit_test(test_off_during_a_reading),
+	    cmocka_unit_test(test_another_mailbox_of_a_user_who_is_off),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -107,6 +107,7 @@ struct stream {
 struct reading {
 	struct px_read machine;
 	bool used;
+	uint64_t request; /* while ASKING */
 	int gateway;
 	unsigned n;
 	struct px_wall from, until;

@@ -110,8 +110,10 @@ static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 	r->code = r->refused ? r->refused + r->n : NULL;
 	const struct px_query q = {
 	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
-	if (!r->staged || !r->refused ||
-	    !px_request_start(e, OWNER_READING, index, r->gateway, NULL, &q)) {
+	r->request = 0;
+	if (r->staged && r->refused)
+		r->request = px_request_start(e, OWNER_READING, index, r->gateway, NULL, &q);
+	if (!r->request) {
 		reading_clear(r);
 		return false;
 	}
@@ -180,7 +182,7 @@ static void commit(struct px_engine *e, struct reading *r, unsigned i, struct px
 	uint32_t slot = r->user[i].slot;
 	struct user *u = px_user(e, slot);
 
-	if (u->renamed) /* it is about another mailbox */
+	if (u->renamed || !u->on) /* it is about another mailbox, or of no use */
 		return;
 	if (r->refused[i]) {
 		read_refused(e, slot, (enum px_verdict)(r->refused[i] - 1), r->code[i], now);
@@ -220,6 +222,7 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 	    now);
 	uint8_t code = px_trouble(e, reply->code);
 
+	r->request = 0;
 	if (!(todo & PX_R_COMMIT) && !(todo & PX_R_MARK))
 		px_say(e, PX_LOG_WARN,
 		       "read gateway=%s users=%u refused why=%s code=%s detail=\"%s\"",
@@ -318,18 +321,23 @@ void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *
 	}
 }
 
-/* Batches that rest at a gateway which is left: their users are read elsewhere. */
+/* Batches at a gateway which is left: their users are read elsewhere. */
 void px_readings_evacuate(struct px_engine *e, int g, struct px_now now)
 {
 	for (unsigned i = 0; i < e->readings; i++) {
 		struct reading *r = e->reading[i];
 
-		if (!r->used || r->gateway != g || r->machine.state != PX_READ_RESTING)
+		if (!r->used || r->gateway != g)
 			continue;
+		/* an answer that may never come mustn't keep them from being read elsewhere */
+		px_request_cancel(e, r->request);
 		reading_end(e, r);
-		for (unsigned m = 0; m < r->n; m++)
-			if (reading_user(e, r, m))
-				px_mark(e, r->user[m].slot, READ_HOT, now);
+		for (unsigned m = 0; m < r->n; m++) {
+			if (!reading_user(e, r, m))
+				continue;
+			px_mark(e, r->user[m].slot, READ_HOT, now);
+			px_user_maybe_free(e, r->user[m].slot);
+		}
 	}
 }
 

@@ -109,6 +109,7 @@ void px_request_cancel(struct px_engine *e, uint64_t id)
 
 	if (!r)
 		return;
+	px_pool_cancelled(&e->pool, r->gateway, r->owner == OWNER_STREAM);
 	request_free(e, r);
 	a = px_action_add(e, PX_DO_HTTP_CANCEL);
 	if (a)

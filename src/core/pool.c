@@ -379,6 +379,14 @@ void px_pool_started(struct px_pool *p, int gateway, bool stream)
 		g->in_flight++;
 }
 
+void px_pool_cancelled(struct px_pool *p, int gateway, bool stream)
+{
+	struct px_gateway *g = &p->gateway[gateway];
+
+	if (!stream && g->in_flight > 0)
+		g->in_flight--;
+}
+
 enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
                                   const struct px_reply *r, struct px_now now)
 {

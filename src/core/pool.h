@@ -120,6 +120,8 @@ bool px_pool_any_up(const struct px_pool *p);
 
 /* A request, stream or probe was started (counted in flight until ended() or probed()). `stream`: doesn't count against the limit. */
 void px_pool_started(struct px_pool *p, int gateway, bool stream);
+/* It was given up without an answer (not a probe). */
+void px_pool_cancelled(struct px_pool *p, int gateway, bool stream);
 /*
  * Every answer of a request that isn't a probe goes through here. `stream`: as given to started. r->verdict LOST, USER, TRANSIENT say nothing about the
  * gateway beyond being an error for the counters (USER and LOST aren't counted as gateway errors).
