@@ -700,31 +700,35 @@ static void test_a_lost_memory_is_checked_for_everybody(void **state)
 	end(&r);
 }
 
-/* Refused by an answer that came after it was switched off and on, while no gateway had it: parked, and homed when the hour is over. */
-static void test_parked_without_a_gateway(void **state)
+/* Its answer may never come; whoever is in it is read elsewhere at once (P4). */
+static void test_a_reading_at_a_dead_gateway_is_given_up(void **state)
 {
 	struct rig r;
-	struct px_user_view v;
-	struct px_engine_config c = config();
 
 	(void)state;
-	c.gateways = 1;
-	begin(&r, c);
+	begin(&r, config());
 	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
 	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
 	pass(&r, 400);
-	answer(&r, PX_ASK_SUBSCRIBE, "I s0\n");
-	pass(&r, 100);
-	done(&r, find(&r, PX_ASK_SUBSCRIBE), PX_HTTP_CONNECT, 0); /* the gateway is down */
-	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
-	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
-	answer(&r, PX_ASK_READ, "R 5\nR 5\n");
-	turn(&r);
-	assert_true(px_engine_user(r.e, 0, &v));
-	assert_int_equal(v.watch, PX_WATCH_PARKED);
-	pass(&r, 3700000);
-	assert_true(px_engine_user(r.e, 0, &v));
-	assert_int_equal(v.watch, PX_WATCH_HOMELESS);
+	struct asked old = *find(&r, PX_ASK_READ);
+	const char *whose = strstr(old.body, "alice@") ? "alice@" : "bob@";
+	px_engine_http_data(r.e, old.id, "C\n", 2, r.now);
+	for (unsigned i = 0; i < r.https; i++)
+		if (r.http[i].ask == PX_ASK_SUBSCRIBE && r.http[i].gateway == old.gateway) {
+			done(&r, &r.http[i], PX_HTTP_CONNECT, 0);
+			break;
+		}
+	assert_int_equal(px_engine_pool(r.e)->gateway[old.gateway].health, PX_GW_DOWN);
+	assert_int_equal(px_engine_pool(r.e)->gateway[old.gateway].in_flight, 0);
+	pass(&r, 400);
+	bool elsewhere = false;
+	for (unsigned i = 0; i < r.https; i++)
+		elsewhere = elsewhere ||
+		            (r.http[i].ask == PX_ASK_READ && r.http[i].gateway != old.gateway &&
+		             strstr(r.http[i].body, whose));
+	assert_true(elsewhere);
+	/* and what comes late falls to the floor */
+	px_engine_http_data(r.e, old.id, "C\n", 2, r.now);
 	end(&r);
 }
 
@@ -951,6 +955,27 @@ static void test_another_mailbox_of_a_user_who_is_off(void **state)
 	end(&r);
 }
 
+/* However seldom calendars shall be read again, it is before what is known of them is stale. */
+static void test_a_rare_sweep_comes_before_stale(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.subscribe = false;
+	c.resync_s = 86400;
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	for (int t = 0; t < 20000; t++) {
+		pass(&r, 1000);
+		while (find(&r, PX_ASK_READ))
+			answer(&r, PX_ASK_READ, "C\n");
+		while (r.sips)
+			assert_int_not_equal(published(&r, 200, "e").op, PX_OP_REMOVE);
+	}
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -973,7 +998,7 @@ int main(void)
 	    cmocka_unit_test(test_users_come_and_go),
 	    cmocka_unit_test(test_what_an_earlier_process_knew_is_taken_over),
 	    cmocka_unit_test(test_a_lost_memory_is_checked_for_everybody),
-	    cmocka_unit_test(test_parked_without_a_gateway),
+	    cmocka_unit_test(test_a_reading_at_a_dead_gateway_is_given_up),
 	    cmocka_unit_test(test_a_reading_under_way_does_not_count_for_the_stream),
 	    cmocka_unit_test(test_an_event_does_not_make_stale_at_once),
 	    cmocka_unit_test(test_what_was_taken_over_goes_stale),
@@ -983,6 +1008,7 @@ int main(void)
 	    cmocka_unit_test(test_removed_while_its_batch_rests),
 	    cmocka_unit_test(test_off_during_a_reading),
 	    cmocka_unit_test(test_another_mailbox_of_a_user_who_is_off),
+	    cmocka_unit_test(test_a_rare_sweep_comes_before_stale),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,7 @@
 /* Between two batches of a gateway that nobody waits for (first readings, reopened streams,
  * sweeps). */
 #define PX_COLD_SPACING_MS 40
-/* Sweeps wait so long for company: resync over this. */
+/* Sweeps wait so long for company: the time between two of a user over this. */
 #define PX_SWEEP_GATHER 30
 /* Between two Subscribes at a gateway; shorter when more than that would take longer than
  * PX_RECOVERY_MS. */

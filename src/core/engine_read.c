@@ -167,13 +167,18 @@ static void read_refused(struct px_engine *e, uint32_t slot, enum px_verdict v, 
 	}
 }
 
+/* In ms. Before what we know would count as stale. */
+static int64_t sweep_every(const struct px_engine *e)
+{
+	int64_t every = e->config.resync_s * 1000, most = e->config.stale_after_s * 750;
+
+	return every < most ? every : most;
+}
+
 void px_set_sweep(struct px_engine *e, struct user *u, struct px_now now)
 {
-	int64_t every = e->config.resync_s * 1000;
+	int64_t every = sweep_every(e);
 
-	/* before what we know would count as stale */
-	if (every > e->config.stale_after_s * 750)
-		every = e->config.stale_after_s * 750;
 	u->read_due = px_after(now, every - every / 4 * (int64_t)(u->watch.seed % 1000) / 1000);
 }
 
@@ -346,8 +351,7 @@ static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue
 {
 	const struct at_gateway *at = &e->at[g];
 	const struct px_gateway *gw = &e->pool.gateway[g];
-	int64_t gather =
-	    q == READ_SWEEP ? e->config.resync_s * 1000 / PX_SWEEP_GATHER : PX_GATHER_MS;
+	int64_t gather = q == READ_SWEEP ? sweep_every(e) / PX_SWEEP_GATHER : PX_GATHER_MS;
 	struct px_mono when = at->read_since[q];
 
 	if (at->read[q].n == 0)
