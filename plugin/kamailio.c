@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/cfg/cfg.h"
@@ -17,6 +18,7 @@
 #include "core/cfg_core.h"
 #include "core/counters.h"
 #include "core/dprint.h"
+#include "core/globals.h"
 #include "core/ip_addr.h"
 #include "core/pt.h"
 #include "core/rpc.h"
@@ -111,12 +113,12 @@ static bool files_readable(const struct px_settings *s)
 }
 
 /* What the worker will read, read the same way, so that what is wrong is known before anything runs. */
-static struct px_settings *check_settings(void)
+static struct px_settings *check_settings(const char *text, size_t n)
 {
 	const struct px_settings_reader reader = {
 	    .unit = PX_MODPARAM, .read = px_file_read, .said = say_setting};
 	struct px_settings *s = NULL;
-	const int err = px_settings_read(&s, params.len ? params.text : "", params.len, &reader);
+	const int err = px_settings_read(&s, text, n, &reader);
 
 	if (err < 0) {
 		LM_ERR("the settings can't be used (%s)\n", strerror(-err));
@@ -152,6 +154,7 @@ static struct socket_info *same_place(struct socket_info *list, struct socket_in
 static int add_own_socket(void)
 {
 	struct socket_info *si = get_first_socket();
+	const bool tcp = !dont_fork && !tcp_disable; /* Kamailio serves it then */
 	char uri[128];
 	bool v6;
 
@@ -165,9 +168,9 @@ static int add_own_socket(void)
 	         ip_addr_any(&si->address) ? (v6 ? 3 : 9) : si->address_str.len,
 	         ip_addr_any(&si->address) ? (v6 ? "::1" : "127.0.0.1") : si->address_str.s,
 	         v6 ? "]" : "", si->port_no,
-	         si->proto == PROTO_TLS                                 ? "tls"
-	         : si->proto == PROTO_TCP || same_place(tcp_listen, si) ? "tcp"
-	                                                                : "udp");
+	         si->proto == PROTO_TLS                                          ? "tls"
+	         : si->proto == PROTO_TCP || (tcp && same_place(tcp_listen, si)) ? "tcp"
+	                                                                         : "udp");
 	LM_INFO("presence_server is %s\n", uri);
 	return add_setting("presence_server", uri);
 }
@@ -455,7 +458,7 @@ static int set_up(const struct px_settings *s)
 
 static int mod_init(void)
 {
-	struct px_settings *s = check_settings();
+	struct px_settings *s = check_settings(params.len ? params.text : "", params.len);
 	int err;
 
 	if (!s)
@@ -472,6 +475,25 @@ static int mod_init(void)
 	register_procs(1);
 	cfg_register_child(1);
 	return 0;
+}
+
+/* Once more, as the user that Kamailio has become: the worker opens the files as that one. */
+static int check_again(void)
+{
+	struct px_settings *s;
+	struct stat st;
+	void *text;
+
+	if (fstat(settings_fd, &st) < 0 ||
+	    (text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, settings_fd, 0)) ==
+	        MAP_FAILED) {
+		LM_ERR("the settings can't be read: %s\n", strerror(errno));
+		return -1;
+	}
+	s = check_settings(text, (size_t)st.st_size);
+	munmap(text, (size_t)st.st_size);
+	px_settings_free(s);
+	return s ? 0 : -1;
 }
 
 static void say_line(enum px_level level, const char *text)
@@ -521,7 +543,9 @@ static int child_init(int rank)
 	const pid_t main_pid = getpid();
 	int pid;
 
-	if (rank == PROC_INIT || rank == PROC_POSTCHILDINIT)
+	if (rank == PROC_INIT)
+		return check_again();
+	if (rank == PROC_POSTCHILDINIT)
 		return 0;
 	if (rank != PROC_MAIN) {
 		close_supervisors();

@@ -274,6 +274,11 @@ def test_what_a_user_waits_for(shared, sim):
     shared.rpc("pua_exchange.disable", "ghost@example.test")
 
 
+def test_lines_of_the_worker_have_their_level(shared):
+    assert any("NOTICE: pua_exchange" in line and "start version=" in line
+               for line in shared.log().splitlines())
+
+
 def test_nothing_secret_is_seen(shared, sim):
     """Neither settings nor password in arguments, environment or log; nothing of the proxy left."""
     worker = shared.worker()
@@ -343,6 +348,19 @@ def test_a_password_others_may_read_is_refused(folder, sim):
     proxy.spawn()
     assert proxy.process.wait(10) != 0
     assert "others may access it (mode 0644)" in proxy.log()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_files_are_opened_as_who_kamailio_becomes(folder, sim):
+    path = folder / "password"
+    path.write_text(sim.password + "\n")
+    path.chmod(0o600)
+    folder.chmod(0o755)
+    proxy = Proxy(folder, {**sim.settings(), "user": AORS[0], "password_file": path}, processes=1,
+                  more="user=nobody\n")
+    proxy.spawn()
+    assert proxy.process.wait(10) != 0
+    assert f"password_file: {path}: Permission denied" in proxy.log()
 
 
 # ---- the worker dies, hangs, is missing ----

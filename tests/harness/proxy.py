@@ -46,7 +46,8 @@ def is_worker(pid):
 
 class Proxy(Kamailio):
     """settings: {"name": value}, a list is a repeated one; they replace those of the sample, and an
-    int goes without quotes. more: lines before them. No TCP: listen="udp"."""
+    int goes without quotes. more: lines before the first module. listen: without "tcp" there is
+    no RPC over HTTP."""
 
     def __init__(self, folder, settings, more="", listen=("udp", "tcp"), debug=2, **kwargs):
         super().__init__(folder, **kwargs)
@@ -61,12 +62,13 @@ class Proxy(Kamailio):
             cfg, n = re.subn(pattern, lambda _: text, cfg, flags=re.M)
             assert n == 1, f"{pattern} is {n} times in {SAMPLE}"
 
-        lines = [self.more]
+        lines = []
         for name, value in self.settings.items():
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 one = one if isinstance(one, int) else quoted(one)
                 lines.append(f'modparam("pua_exchange", "{name}", {one})\n')
         put(r"(?s)^# ---- Your Exchange ----\n.*^# ---- end of it ----\n", "".join(lines))
+        put(r'^loadmodule "tm\.so"\n', self.more + 'loadmodule "tm.so"\n')
         put(r'"pua_exchange\.so"', f'"{MODULE}"')
         for transport in ("udp", "tcp"):
             put(rf"^listen={transport}:127\.0\.0\.1:5060\n",
