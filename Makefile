@@ -87,11 +87,13 @@ LIBEXEC  ?= $(PREFIX)/libexec/pua_exchange
 KAMAILIO_SRC ?= $(firstword $(wildcard $(BUILD)/kamailio-src/kamailio-*))
 KAMFLAGS := $(STD) $(WARN) -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC -fvisibility=hidden
 kamailio: $(BUILD)/kamailio/pua_exchange.so
-$(BUILD)/kamailio/flags: plugin/kamailio_flags
-	$(call say,CFG $(KAMAILIO_SRC))plugin/kamailio_flags "$(KAMAILIO_SRC)" $@
+# looked at each time: another KAMAILIO_SRC, another kamailio installed
+.PHONY: always
+$(BUILD)/kamailio/flags: always
+	@plugin/kamailio_flags "$(abspath $(KAMAILIO_SRC))" $@ "-DPX_WORKER='\"$(LIBEXEC)/pua_exchange_worker\"'"
 $(BUILD)/kamailio/plugin/kamailio.o: plugin/kamailio.c $(BUILD)/kamailio/flags
 	@mkdir -p $(@D)
-	$(call say,CC-kamailio $<)$(CC) $(filter-out -Wundef -Wshadow -Wstrict-prototypes,$(KAMFLAGS)) -std=gnu11 -Iinclude -Iplugin -DPX_WORKER='"$(LIBEXEC)/pua_exchange_worker"' @$(BUILD)/kamailio/flags -MMD -MP -c $< -o $@
+	$(call say,CC-kamailio $<)$(CC) $(filter-out -Wundef -Wshadow -Wstrict-prototypes,$(KAMFLAGS)) -std=gnu11 -Iinclude -Iplugin @$(BUILD)/kamailio/flags -MMD -MP -c $< -o $@
 $(BUILD)/kamailio/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC-kamailio $<)$(CC) $(KAMFLAGS) $(INC) -MMD -MP -c $< -o $@
