@@ -146,6 +146,33 @@ static void wait_for_close(SSL *s)
 		;
 }
 
+/* "kb-b": offers Negotiate (k) and Basic (b), and takes the latter; n is NTLM. */
+static void offer(SSL *s, const char *in, const char *how, unsigned nth)
+{
+	/* [MS-NLMP] 2.2.1.2: a CHALLENGE_MESSAGE with Unicode, NTLM and an empty target info */
+	static const char challenge[] =
+	    "WWW-Authenticate: NTLM TlRMTVNTUAACAAAAAAAAADAAAAABAoAAASNF"
+	    "Z4mrze8AAAAAAAAAAAQABAAwAAAAAAAAAA==\r\n";
+	const size_t offered = strcspn(how, "-");
+	const char takes = how[offered] ? how[offered + 1] : '-';
+	bool basic = strstr(in, "\r\nAuthorization: Basic ");
+	bool ntlm = strstr(in, "\r\nAuthorization: NTLM TlRMTVNTUAAD");
+	char lines[256];
+
+	if ((takes == 'b' && basic) || (takes == 'n' && (ntlm || nth > 3)))
+		plain_answer(s, "200 OK", "", "fine");
+	else if (memchr(how, 'n', offered) && strstr(in, "NTLM TlRMTVNTUAAB"))
+		plain_answer(s, "401 Unauthorized", challenge, "no");
+	else {
+		snprintf(lines, sizeof lines, "Set-Cookie: exchangecookie=refused\r\n%s%s%s",
+		         memchr(how, 'k', offered) ? "WWW-Authenticate: Negotiate\r\n" : "",
+		         memchr(how, 'n', offered) ? "WWW-Authenticate: NTLM\r\n" : "",
+		         memchr(how, 'b', offered) ? "WWW-Authenticate: Basic realm=\"x\"\r\n"
+		                                   : "");
+		plain_answer(s, "401 Unauthorized", lines, "no");
+	}
+}
+
 /* One request of the n-th on this connection. False: the connection is over. */
 static bool serve(SSL *s, const char *in, unsigned nth)
 {
@@ -194,18 +221,15 @@ static bool serve(SSL *s, const char *in, unsigned nth)
 	} else if (strcmp(path, "401") == 0) {
 		plain_answer(s, "401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n",
 		             "no");
+	} else if (strcmp(path, "endless401") == 0) {
+		say(s, "HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n");
+		while (say(s, "200\r\n%0512d\r\n", 1))
+			;
+		return false;
 	} else if (strcmp(path, "ntlm") == 0) {
-		/* [MS-NLMP] 2.2.1.2: a CHALLENGE_MESSAGE with Unicode, NTLM and an empty target info */
-		static const char challenge[] =
-		    "TlRMTVNTUAACAAAAAAAAADAAAAABAoAAASNFZ4mrze8AAAAAAAAAAAQABAAwAAAAAAAAAA==";
-		char line[256];
-
-		snprintf(line, sizeof line, "WWW-Authenticate: NTLM %s\r\n",
-		         strstr(in, "NTLM TlRMTVNTUAAB") ? challenge : "");
-		if (strstr(in, "Authorization: NTLM TlRMTVNTUAAD"))
-			plain_answer(s, "200 OK", "", nth == 2 ? "fine" : "another connection");
-		else
-			plain_answer(s, "401 Unauthorized", line, "no");
+		offer(s, in, "n-n", nth);
+	} else if (strncmp(path, "offer-", 6) == 0) {
+		offer(s, in, path + 6, nth);
 	} else if (strcmp(path, "302") == 0) {
 		plain_answer(s, "302 Found", "Location: https://localhost/ok\r\n", "");
 	} else if (strcmp(path, "affinity") == 0) {
@@ -795,6 +819,199 @@ static void ntlm(void **state)
 	assert_false(request_has("Basic"));
 }
 
+/* What is offered is asked for once, and costs the account nothing; nobody sees these answers. */
+static void auto_asks(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "offer-nb-n", ca_a.file),
+	                              gateway("localhost", GOOD, "offer-b-b", ca_a.file)};
+	const unsigned asked[] = {3, 2}, before = connections;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		unsigned had = requests;
+
+		client_with(&g[i], 1, PX_AUTH_AUTO);
+		start(0, 0, 3000, 1000);
+		run();
+		assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
+		assert_int_equal(b.a[0].status, 200);
+		assert_string_equal(b.a[0].body, "fine");
+		assert_string_equal(b.a[0].cookie, "");
+		assert_int_equal(requests - had, asked[i]);
+		assert_true(request_has("\r\n\r\nbbbbbbbbbbbbbbbbbbbb"));
+		start(1, 0, 3000, 1000);
+		run();
+		assert_string_equal(b.a[1].body, "fine");
+		assert_int_equal(requests - had, asked[i] + 1);
+		assert_int_equal(connections - before, i + 1);
+		/* NTLM logged the connection in */
+		assert_int_equal(request_has("Authorization"), i == 1);
+		px_http_free(b.http);
+		b.http = NULL;
+		memset(b.a, 0, sizeof b.a);
+	}
+}
+
+/* A 401 to a password is the end, whatever else is offered. */
+static void one_password_is_sent_once(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "offer-nb-x", ca_a.file)};
+	unsigned before = requests;
+
+	(void)state;
+	client_with(g, 1, PX_AUTH_AUTO);
+	start(0, 0, 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].status, 401);
+	assert_string_equal(b.a[0].detail, "by ntlm, offered: NTLM, Basic");
+	assert_int_equal(requests - before, 3);
+	assert_true(request_has("Authorization: NTLM TlRMTVNTUAAD"));
+	/* and is so at once the next time */
+	start(1, 0, 3000, 1000);
+	run();
+	assert_int_equal(b.a[1].status, 401);
+	assert_int_equal(requests - before, 5);
+}
+
+static void endless_refusal(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "endless401", ca_a.file)};
+
+	(void)state;
+	client(g, 1);
+	start(0, 0, 5000, 0);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_TOO_BIG);
+	assert_int_equal(b.a[0].status, 401);
+	assert_int_equal(b.a[0].calls, 0);
+	assert_string_equal(b.a[0].detail, "answer over 65536 bytes, ended by us");
+}
+
+/* ---- a KDC that takes everything and says nothing ---- */
+
+static char krb5_conf[64], keytab[64];
+
+static int silent_kdc(void **state)
+{
+	/* MIT's format: svc@PX.TEST, version 1, an AES-256 key of 32 bytes */
+	static const char head[] = "\x05\x02\0\0\0\x3d\0\x01\0\x07PX.TEST\0\x03svc\0\0\0\x01"
+	                           "\0\0\0\0\x01\0\x12\0\x20";
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof a;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	FILE *f;
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	snprintf(krb5_conf, sizeof krb5_conf, "%s/krb5.conf", folder);
+	snprintf(keytab, sizeof keytab, "%s/keytab", folder);
+	f = fopen(krb5_conf, "w");
+	fprintf(f,
+	        "[libdefaults]\ndefault_realm = PX.TEST\ndns_lookup_kdc = false\n"
+	        "dns_canonicalize_hostname = false\n[realms]\nPX.TEST = {\nkdc = 127.0.0.1:%d\n}\n",
+	        ntohs(a.sin_port));
+	fclose(f);
+	f = fopen(keytab, "w");
+	fwrite(head, sizeof head - 1, 1, f);
+	fprintf(f, "%032d", 1);
+	fclose(f);
+	setenv("KRB5_CONFIG", krb5_conf, 1);
+	setenv("KRB5_CLIENT_KTNAME", keytab, 1);
+	unsetenv("KRB5CCNAME");
+	setup(state);
+	*state = (void *)(intptr_t)fd;
+	return 0;
+}
+
+static int no_kdc(void **state)
+{
+	close((int)(intptr_t)*state);
+	unsetenv("KRB5_CONFIG");
+	unsetenv("KRB5_CLIENT_KTNAME");
+	unlink(krb5_conf);
+	unlink(keytab);
+	return teardown(NULL);
+}
+
+/* The longest time in ms between two moments at which the loop was there, until `done` are done. */
+static int64_t longest_turn(unsigned done, int64_t limit_ms)
+{
+	const struct px_now began = px_loop_now(b.loop);
+	struct px_now last = began;
+	int64_t longest = 0;
+
+	b.stop_after = done;
+	while (b.done < done && last.mono.ms - began.mono.ms < limit_ms) {
+		struct px_now now;
+
+		px_loop_wake(b.loop, px_after(last, 5));
+		px_loop_run(b.loop);
+		now = px_loop_now(b.loop);
+		if (now.mono.ms - last.mono.ms > longest)
+			longest = now.mono.ms - last.mono.ms;
+		last = now;
+	}
+	return longest;
+}
+
+static bool kdc_was_asked(void **state)
+{
+	char c[4096];
+
+	return recv((int)(intptr_t)*state, c, sizeof c, MSG_DONTWAIT) > 0;
+}
+
+/* Requests wait, the loop doesn't; after 3 s they go by NTLM, and from then on at once. */
+static void silent_kdc_holds_nobody(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "offer-kn-n", ca_a.file),
+	                              gateway("localhost", GOOD, "offer-b-b", ca_a.file)};
+	int64_t longest;
+
+	client_with(g, 2, PX_AUTH_AUTO);
+	start(0, 0, 20000, 1000);
+	start(1, 1, 20000, 1000);
+	longest = longest_turn(1, 1000);
+	assert_int_equal(b.a[1].status, 200);
+	start(2, 0, 20000, 1000);
+	start(3, 0, 20000, 1000);
+	start(4, 0, 1500, 1000);
+	px_http_cancel(b.http, 3);
+	int64_t more = longest_turn(4, 8000);
+	if (more > longest)
+		longest = more;
+	print_message("longest turn %lld ms\n", (long long)longest);
+	assert_true(kdc_was_asked(state));
+	assert_in_range(longest, 5, 200);
+	assert_int_equal(b.a[0].status, 200);
+	assert_int_equal(b.a[2].status, 200);
+	assert_int_equal(b.a[3].done, 0);
+	assert_int_equal(b.a[4].done, 1);
+	start(5, 0, 1000, 1000);
+	b.stop_after = 5;
+	assert_in_range(run(), 0, 500);
+	assert_int_equal(b.a[5].status, 200);
+}
+
+/* Without another login that's our own trouble, said in time; and nothing is left when all ends. */
+static void silent_kdc_and_no_other_login(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "offer-kn-n", ca_a.file)};
+	int64_t took;
+
+	client_with(g, 1, PX_AUTH_NEGOTIATE);
+	start(0, 0, 1000, 1000);
+	took = run();
+	assert_in_range(took, 900, 2000);
+	assert_true(kdc_was_asked(state));
+	assert_int_equal(b.a[0].fail, PX_HTTP_LOCAL);
+	assert_non_null(strstr(b.a[0].detail, "no Kerberos ticket: no answer from a KDC"));
+	start(1, 0, 0, 1000);
+	timed_out = 1;
+	run();
+	assert_int_equal(b.a[1].done, 0); /* freed while it waits */
+}
+
 static void stream_of_chunks(void **state)
 {
 	struct px_http_gateway g[] = {gateway("localhost", GOOD, "chunks", ca_a.file)};
@@ -1009,6 +1226,11 @@ int main(void)
 	    T(ceilings),
 	    T(what_servers_say),
 	    T(ntlm),
+	    T(auto_asks),
+	    T(one_password_is_sent_once),
+	    T(endless_refusal),
+	    cmocka_unit_test_setup_teardown(silent_kdc_holds_nobody, silent_kdc, no_kdc),
+	    cmocka_unit_test_setup_teardown(silent_kdc_and_no_other_login, silent_kdc, no_kdc),
 	    T(stream_of_chunks),
 	    T(kept_connection),
 	    T(dead_connection_is_replaced),
