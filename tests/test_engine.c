@@ -976,6 +976,43 @@ static void test_a_rare_sweep_comes_before_stale(void **state)
 	end(&r);
 }
 
+/* Two presence servers that don't share their memory behind one address, say: every second PUBLISH with an ETag is unknown. */
+static void test_a_server_that_always_forgets_is_not_stormed(void **state)
+{
+	struct rig r;
+	unsigned sent = 0, checks = 0;
+
+	(void)state;
+	begin(&r, config());
+	for (int i = 0; i < 20; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+	}
+	pass(&r, 400);
+	while (find(&r, PX_ASK_READ))
+		answer(&r, PX_ASK_READ, "C\nC\nC\nC\nC\nC\nC\nC\nC\nC\n");
+	px_engine_user_refresh(r.e, "u0@example.test", r.now);
+	for (int64_t t = 0; t < 600000; t += 20) {
+		pass(&r, 20);
+		/* some are always under way */
+		for (unsigned n = (r.sips + 1) / 2; n > 0; n--) {
+			bool knows = r.sip[0].op == PX_OP_INITIAL;
+			sent++;
+			checks += r.sip[0].op == PX_OP_REFRESH;
+			published(&r, knows ? 200 : 412, knows ? "e" : NULL);
+		}
+		if (t >= 1000 && t < 2000)
+			px_engine_user_refresh(r.e, "u0@example.test", r.now);
+		/* the first check is at once */
+		if (t == 4000)
+			assert_in_range(checks, 20, 200);
+	}
+	/* ten minutes: some checks of all, not one after the other */
+	assert_in_range(sent, 20, 20 * 2 * 15);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1009,6 +1046,7 @@ int main(void)
 	    cmocka_unit_test(test_off_during_a_reading),
 	    cmocka_unit_test(test_another_mailbox_of_a_user_who_is_off),
 	    cmocka_unit_test(test_a_rare_sweep_comes_before_stale),
+	    cmocka_unit_test(test_a_server_that_always_forgets_is_not_stormed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

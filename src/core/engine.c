@@ -623,6 +623,8 @@ struct px_mono px_engine_due(const struct px_engine *e, struct px_now now)
 	at = px_earlier(at, px_follow_due(e, now));
 	if (e->urgent.n || e->calm.n || e->esc.down)
 		at = px_earlier(at, px_esc_due(&e->esc, now));
+	if (e->check_why)
+		at = px_earlier(at, e->check_next);
 	return at;
 }
 

@@ -36,6 +36,9 @@
 #define PX_PROBE_MS 10000
 #define PX_PUBLISH_MS 8000
 #define PX_PUBLISH_PROBE_MS 3000
+/* Between two checks of every ETag, doubled while one asks for the next. */
+#define PX_CHECK_MIN_MS 2000
+#define PX_CHECK_MAX_MS 600000
 
 /* Doubly linked lists of users by slot: a user is in at most one list of each kind. */
 enum link_kind { LINK_READ, LINK_SUBSCRIBE, LINK_PUBLISH, LINKS };
@@ -187,6 +190,9 @@ struct px_engine {
 	uint32_t homeless;
 	uint32_t expires_floor;
 	uint8_t check_epoch;
+	struct px_mono check_next; /* not before then */
+	int64_t check_spacing;
+	const char *check_why; /* static; NULL: none is asked for */
 	uint32_t seq;
 	uint32_t leaving;
 	uint64_t hearing;  /* the request whose answer is being read */
@@ -267,7 +273,9 @@ void px_present(struct px_engine *e, uint32_t slot,
 void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now);
 void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now);
 void px_publish_do(struct px_engine *e, uint32_t slot, unsigned todo, struct px_now now);
-void px_check_all(struct px_engine *e, const char *why, struct px_now now);
+void px_check_all(
+    struct px_engine *e, const char *why,
+    struct px_now now); /* now, or when the last one is long enough ago; why: static */
 void px_publish_pump(struct px_engine *e, struct px_now now);
 
 #endif

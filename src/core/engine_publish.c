@@ -38,10 +38,24 @@ void px_publish_do(struct px_engine *e, uint32_t slot, unsigned todo, struct px_
 		px_check_all(e, "unknown_etag", now);
 }
 
-/* P7: the presence server may have lost its memory, so every ETag is looked at, at its pace. */
+/*
+ * P7: the presence server may have lost its memory, so every ETag is looked at, at its pace. One that goes on forgetting, or two that
+ * don't share their memory behind one address, must not be asked about everybody all the time.
+ */
 void px_check_all(struct px_engine *e, const char *why, struct px_now now)
 {
 	uint32_t n = 0;
+
+	if (now.mono.ms < e->check_next.ms) {
+		e->check_why = why;
+		return;
+	}
+	bool again = now.mono.ms - e->check_next.ms < e->check_spacing;
+	e->check_spacing = again ? 2 * e->check_spacing : PX_CHECK_MIN_MS;
+	if (e->check_spacing > PX_CHECK_MAX_MS)
+		e->check_spacing = PX_CHECK_MAX_MS;
+	e->check_next = px_after(now, e->check_spacing);
+	e->check_why = NULL;
 
 	/* ETags from before this moment say nothing new when they turn out to be unknown */
 	e->check_epoch++;
@@ -224,6 +238,8 @@ static void find_prober(struct px_engine *e, struct px_now now)
 
 void px_publish_pump(struct px_engine *e, struct px_now now)
 {
+	if (e->check_why && px_due(e->check_next, now))
+		px_check_all(e, e->check_why, now);
 	if (e->esc.down && !e->urgent.n && !e->calm.n && px_esc_may_send(&e->esc, now))
 		find_prober(e, now);
 	while ((e->urgent.n || e->calm.n) && px_esc_may_send(&e->esc, now)) {
