@@ -625,6 +625,99 @@ static json_t *fail_over(struct call *call)
 	                 (json_int_t)subs_drop(ews->subs, NULL, (int)cas, (int)backend, NULL));
 }
 
+/* A number from 0 to max in in[name], `otherwise` when it isn't there. False: refused. */
+static bool number_in(struct call *call, const char *name, json_int_t max, json_int_t otherwise,
+                      json_int_t *out)
+{
+	const json_t *v = json_object_get(call->in, name);
+
+	*out = v ? json_integer_value(v) : otherwise;
+	if (!v || (json_is_integer(v) && *out >= 0 && *out <= max))
+		return true;
+	return bad(call, 400, "%s must be a number from 0 to %lld", name, (long long)max) != NULL;
+}
+
+static bool read_dress(struct call *call, struct spoil *s)
+{
+	const json_t *prefix = json_object_get(call->in, "prefix");
+	const char *text = json_string_value(prefix);
+	json_int_t chunk;
+
+	if (prefix && (!text || (strcmp(text, "other") != 0 && strcmp(text, "none") != 0)))
+		return bad(call, 400, "prefix must be other or none") != NULL;
+	if (text)
+		s->dress.prefix = strcmp(text, "other") == 0 ? PREFIX_OTHER : PREFIX_NONE;
+	s->dress.bom = json_is_true(json_object_get(call->in, "bom"));
+	s->dress.comments = json_is_true(json_object_get(call->in, "comments"));
+	s->dress.cdata = json_is_true(json_object_get(call->in, "cdata"));
+	s->joined = json_is_true(json_object_get(call->in, "joined"));
+	if (!number_in(call, "chunk", 32768, 0, &chunk))
+		return false;
+	s->chunk = (unsigned)chunk;
+	return true;
+}
+
+static json_t *post_fault(struct call *call)
+{
+	static const char *const ways[] = {"", "503", "page", "type", "cut", "trickle", "endless"};
+	static const char *const known[] = {"cas",   "kind",        "times",  "how", "bytes",
+	                                    "type",  "retry_after", "prefix", "bom", "comments",
+	                                    "cdata", "chunk",       "joined", NULL};
+	const char *kind = json_string_value(json_object_get(call->in, "kind"));
+	const char *how = json_string_value(json_object_get(call->in, "how"));
+	const char *type = json_string_value(json_object_get(call->in, "type"));
+	const char *name = json_string_value(json_object_get(call->in, "cas")), *key;
+	struct fault x = {.cas = cas_of(call, name), .kind = -1};
+	json_int_t times, bytes, retry;
+	json_t *v;
+	int w = 0;
+
+	if (!json_is_object(call->in))
+		return bad(call, 400, "an object is needed");
+	json_object_foreach(call->in, key, v)
+	{
+		int k = 0;
+
+		while (known[k] && strcmp(known[k], key) != 0)
+			k++;
+		if (!known[k])
+			return bad(call, 400, "unknown member \"%.60s\"", key);
+	}
+	if (name && x.cas < 0)
+		return NULL;
+	for (int k = 0; kind && k < REQ_KINDS; k++)
+		if (strcmp(request_kind_name((enum request_kind)k), kind) == 0)
+			x.kind = k;
+	if (kind && x.kind < 0)
+		return bad(call, 400, "there are no requests of kind %.40s", kind);
+	while (how && w < BREAKAGES && strcmp(ways[w], how) != 0)
+		w++;
+	if (w == BREAKAGES)
+		return bad(call, 400, "how must be 503, page, type, cut, trickle or endless");
+	if (!number_in(call, "times", 1000000, -1, &times) ||
+	    !number_in(call, "bytes", 1000000000, 1, &bytes) ||
+	    !number_in(call, "retry_after", 1000000, -1, &retry) || !read_dress(call, &x.spoil))
+		return NULL;
+	x.left = times;
+	x.spoil.how = (enum breakage)w;
+	x.spoil.status = 503;
+	x.spoil.retry_after = (int)retry;
+	x.spoil.bytes = (unsigned)bytes;
+	snprintf(x.spoil.type, sizeof x.spoil.type, "%s", type ? type : "application/octet-stream");
+	front_spoil(call->c->front, &x);
+	return json_object();
+}
+
+static json_t *get_faults(struct call *call)
+{
+	json_t *out = json_array();
+
+	for (const struct fault *x = front_faults(call->c->front); x; x = x->next)
+		json_array_append_new(out, json_pack("{s:I, s:I}", "told", (json_int_t)x->told,
+		                                     "left", (json_int_t)x->left));
+	return out;
+}
+
 static json_t *heal_cas(struct call *call)
 {
 	int cas = cas_of(call, call->path[1]);
@@ -827,6 +920,14 @@ static json_t *dispatch(struct call *call)
 		return heal_cas(call);
 	if (route(call, "POST", 3, "servers", "failover"))
 		return fail_over(call);
+	if (route(call, "POST", 1, "faults", NULL))
+		return post_fault(call);
+	if (route(call, "GET", 1, "faults", NULL))
+		return get_faults(call);
+	if (route(call, "DELETE", 1, "faults", NULL)) {
+		front_clear(call->c->front);
+		return json_object();
+	}
 	if (route(call, "POST", 1, "account", NULL))
 		return post_account(call);
 	if (route(call, "POST", 2, "subscriptions", "drop"))

@@ -888,26 +888,48 @@ static bool impersonate(struct req *r, const xmlNode *header)
 	return !r->a->refused;
 }
 
+/* The operations that are imitated. */
+static const struct operation {
+	const char *name;
+	enum request_kind kind;
+	void (*answer)(struct req *r);
+} operations[] = {
+    {"Subscribe", REQ_SUBSCRIBE, subscribe},
+    {"Unsubscribe", REQ_UNSUBSCRIBE, unsubscribe},
+    {"GetEvents", REQ_GET_EVENTS, get_events},
+    {"GetStreamingEvents", REQ_GET_STREAMING_EVENTS, get_streaming_events},
+    {"GetUserAvailabilityRequest", REQ_GET_USER_AVAILABILITY, get_user_availability},
+    {"FindItem", REQ_FIND_ITEM, find_item},
+};
+
+/* NULL: none of them */
+static const struct operation *operation_of(const xmlNode *op)
+{
+	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+		if (xml_is(op, NS_MESSAGES, operations[i].name))
+			return &operations[i];
+	return NULL;
+}
+
+enum request_kind ews_kind(const char *body, size_t len)
+{
+	struct violation v;
+	xmlDoc *doc = grammar_parse(body, len, &v);
+	const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+	const struct operation *op = operation_of(xml_first(xml_child(root, "Body")));
+
+	xmlFreeDoc(doc);
+	return op ? op->kind : REQ_OTHER;
+}
+
 void ews_answer(struct ews *e, unsigned cas, const struct hints *hints, const char *text,
                 size_t len, struct answer *a)
 {
-	static const struct {
-		const char *name;
-		enum request_kind kind;
-		void (*answer)(struct req *r);
-	} ops[] = {
-	    {"Subscribe", REQ_SUBSCRIBE, subscribe},
-	    {"Unsubscribe", REQ_UNSUBSCRIBE, unsubscribe},
-	    {"GetEvents", REQ_GET_EVENTS, get_events},
-	    {"GetStreamingEvents", REQ_GET_STREAMING_EVENTS, get_streaming_events},
-	    {"GetUserAvailabilityRequest", REQ_GET_USER_AVAILABILITY, get_user_availability},
-	    {"FindItem", REQ_FIND_ITEM, find_item},
-	};
 	struct req r = {.e = e, .cas = cas, .a = a};
 	struct violation v = {0};
 	xmlDoc *doc = grammar_parse(text, len, &v);
 	xmlNode *header, *body;
-	void (*answer)(struct req * r) = NULL;
+	const struct operation *op = NULL;
 	bool routed = false;
 
 	a->kind = REQ_OTHER;
@@ -920,14 +942,11 @@ void ews_answer(struct ews *e, unsigned cas, const struct hints *hints, const ch
 	}
 	if (envelope(&r, doc, &header, &body)) {
 		r.header = header;
-		for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
-			if (xml_is(r.op, NS_MESSAGES, ops[i].name)) {
-				a->kind = ops[i].kind;
-				answer = ops[i].answer;
-			}
+		op = operation_of(r.op);
+		a->kind = op ? op->kind : REQ_OTHER;
 		if (!read_version(&r, header) || !check_headers(&r, header)) {
 			/* answered */
-		} else if (!answer && xml_is(r.op, NS_MESSAGES, (const char *)r.op->name)) {
+		} else if (!op && xml_is(r.op, NS_MESSAGES, (const char *)r.op->name)) {
 			fault(&r, "ErrorInvalidOperation",
 			      "This operation is not imitated by this server, or not one of EWS.");
 		} else if (!grammar_check(r.op, r.asked, &v)) {
@@ -936,7 +955,7 @@ void ews_answer(struct ews *e, unsigned cas, const struct hints *hints, const ch
 			r.route = affinity_route(&e->affinity, cas, hints, e->store, r.as);
 			routed = true;
 			soap_begin(&a->body, e->version);
-			answer(&r);
+			op->answer(&r);
 			if (a->status == 200)
 				soap_end(&a->body);
 		}

@@ -38,6 +38,8 @@ struct answer {
 /* Answers a request whose login was right. hints: what its headers say of where it belongs. */
 void ews_answer(struct ews *e, unsigned cas, const struct hints *hints, const char *body,
                 size_t len, struct answer *a);
+/* What a request is about, without answering it. */
+enum request_kind ews_kind(const char *body, size_t len);
 /* HTTP 500 with a fault. */
 void ews_fault(struct answer *a, const char *code, const char *text);
 /* HTTP 500 with ErrorServerBusy. */

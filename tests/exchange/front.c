@@ -46,7 +46,10 @@ struct ask {
 	bool hung;      /* waits for its CAS to be healed */
 	int64_t due_ms; /* of a delayed request */
 	struct stream *stream;
-	struct ask *prev, *next; /* in front->waiting while suspended without a stream */
+	struct buf plain; /* an answer that isn't sent as a whole */
+	struct wire wire;
+	bool listed;
+	struct ask *prev, *next; /* in front->waiting while listed: wakes at due_ms */
 };
 
 struct cas {
@@ -72,6 +75,7 @@ struct front {
 	struct cas cas[CAS_MAX];
 	char *account, *password;
 	struct ask *waiting;
+	struct fault *faults;
 	uint64_t random;
 };
 
@@ -86,13 +90,19 @@ static void refused(struct cas *c, const char *reason)
 }
 
 /* --- connections --- */
+static void unlist(struct ask *a)
+{
+	if (a->listed)
+		DL_DELETE(a->cas->front->waiting, a);
+	a->listed = false;
+}
+
 static void resume(struct ask *a)
 {
 	if (!a->suspended)
 		return;
 	a->suspended = false;
-	if (!a->stream)
-		DL_DELETE(a->cas->front->waiting, a);
+	unlist(a);
 	if (a->conn->watched) {
 		loop_unwatch(a->cas->front->loop, a->conn->fd);
 		a->conn->watched = false;
@@ -160,6 +170,7 @@ static void wait_in_list(struct ask *a)
 {
 	suspend(a);
 	DL_APPEND(a->cas->front->waiting, a);
+	a->listed = true;
 }
 
 /* --- answers --- */
@@ -191,7 +202,8 @@ static bool has_credentials(struct ask *a)
 	return MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, "Authorization") != NULL;
 }
 
-static enum MHD_Result send_status(struct ask *a, unsigned status)
+/* retry_after: seconds; -1: not said */
+static enum MHD_Result send_status(struct ask *a, unsigned status, int retry_after)
 {
 	static char body[] = "";
 	struct MHD_Response *r = MHD_create_response_from_buffer(0, body, MHD_RESPMEM_PERSISTENT);
@@ -203,8 +215,8 @@ static enum MHD_Result send_status(struct ask *a, unsigned status)
 	}
 	if (status == 405)
 		MHD_add_response_header(r, "Allow", "POST");
-	if (a->cas->ail == AIL_STATUS && a->cas->status == status && a->cas->retry_after >= 0) {
-		snprintf(text, sizeof text, "%d", a->cas->retry_after);
+	if (retry_after >= 0) {
+		snprintf(text, sizeof text, "%d", retry_after);
 		MHD_add_response_header(r, "Retry-After", text);
 	}
 	snprintf(text, sizeof text, "http-%u", status);
@@ -214,43 +226,138 @@ static enum MHD_Result send_status(struct ask *a, unsigned status)
 	return send_response(a, status, r);
 }
 
+static void xml_headers(struct ask *a, struct MHD_Response *r)
+{
+	bool wrong = a->wire.spoil.how == BREAK_TYPE;
+
+	MHD_add_response_header(r, "Content-Type",
+	                        wrong ? a->wire.spoil.type : "text/xml; charset=utf-8");
+	MHD_add_response_header(r, "Cache-Control", "private");
+}
+
+static ssize_t read_wire(void *arg, uint64_t pos, char *out, size_t max)
+{
+	struct ask *a = arg;
+	struct stream *st = a->stream;
+	ssize_t n = 0;
+
+	(void)pos;
+	if (a->conn->gone || (st && st->out.len > OUT_MAX))
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (!st || !st->muted)
+		n = wire_next(&a->wire, st ? &st->out : &a->plain, !st || st->over,
+		              a->cas->front->loop->now_ms, out, max);
+	if (n > 0)
+		return n;
+	if (n < 0)
+		return n == WIRE_END ? MHD_CONTENT_READER_END_OF_STREAM
+		                     : MHD_CONTENT_READER_END_WITH_ERROR;
+	a->due_ms = a->wire.due_ms;
+	if (a->due_ms == INT64_MAX || (st && st->muted))
+		suspend(a);
+	else
+		wait_in_list(a);
+	return 0;
+}
+
 /* body goes over to the response */
 static enum MHD_Result send_xml(struct ask *a, unsigned status, struct buf *body)
 {
-	struct MHD_Response *r =
-	    MHD_create_response_from_buffer(body->len, body->p, MHD_RESPMEM_MUST_FREE);
+	const struct spoil *s = &a->wire.spoil;
+	struct MHD_Response *r;
 
-	MHD_add_response_header(r, "Content-Type", "text/xml; charset=utf-8");
-	MHD_add_response_header(r, "Cache-Control", "private");
+	if ((s->how == BREAK_NONE || s->how == BREAK_TYPE) && !s->chunk) {
+		if (!dress_is_own(&s->dress)) {
+			struct buf all = {0};
+
+			dress_envelope(&s->dress, body->p, body->len, &all);
+			buf_free(body);
+			*body = all;
+		}
+		r = MHD_create_response_from_buffer(body->len, body->p, MHD_RESPMEM_MUST_FREE);
+	} else {
+		a->plain = *body;
+		r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_wire, a, NULL);
+	}
+	xml_headers(a, r);
 	return send_response(a, status, r);
 }
 
-static ssize_t stream_read(void *arg, uint64_t pos, char *out, size_t max)
+static enum MHD_Result send_page(struct ask *a)
 {
-	struct ask *a = arg;
-	struct buf *b = &a->stream->out;
-	const char *end = b->len ? memmem(b->p, b->len, "Envelope>", 9) : NULL;
-	/* each envelope is a chunk, as Exchange flushes them one by one */
-	size_t n = end ? (size_t)(end - b->p) + 9 : b->len;
+	static char page[] = "<!DOCTYPE html><html><head><title>Outlook</title></head><body>"
+	                     "<form action=\"/owa/auth.owa\" method=\"POST\"><input name=username>"
+	                     "<input name=password type=password></form></body></html>";
+	struct MHD_Response *r =
+	    MHD_create_response_from_buffer(sizeof page - 1, page, MHD_RESPMEM_PERSISTENT);
 
-	(void)pos;
-	if (n > max)
-		n = max;
-	if (a->cas->front->o.chunk && n > a->cas->front->o.chunk)
-		n = a->cas->front->o.chunk;
-	if (a->conn->gone || b->len > OUT_MAX)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	if (a->stream->muted)
-		n = 0;
-	if (n) {
-		memcpy(out, b->p, n);
-		buf_drop(b, n);
-		return (ssize_t)n;
+	MHD_add_response_header(r, "Content-Type", "text/html; charset=utf-8");
+	refused(a->cas, "page");
+	counters_of(a->cas)->requests[REQ_OTHER]++;
+	return send_response(a, 200, r);
+}
+
+/* Which fault holds for this answer, if any; it is told from now on. */
+static void choose_fault(struct ask *a)
+{
+	struct front *f = a->cas->front;
+	struct fault *x;
+	int kind;
+
+	a->wire.spoil = (struct spoil){.chunk = 0};
+	if (!f->faults)
+		return;
+	kind = (int)ews_kind(a->body.p ? a->body.p : "", a->body.len);
+	for (x = f->faults; x; x = x->next)
+		if ((x->cas < 0 || x->cas == (int)a->cas->index) &&
+		    (x->kind < 0 || x->kind == kind) && x->left)
+			break;
+	if (!x)
+		return;
+	x->left -= x->left > 0;
+	x->told++;
+	a->wire.spoil = x->spoil;
+}
+
+void front_spoil(struct front *f, const struct fault *fault)
+{
+	struct fault *copy = xcalloc(1, sizeof *copy);
+
+	*copy = *fault;
+	DL_APPEND(f->faults, copy);
+}
+
+const struct fault *front_faults(const struct front *f)
+{
+	return f->faults;
+}
+
+static void forget_faults(struct front *f)
+{
+	struct fault *x, *tmp;
+
+	for (x = f->faults; x; x = tmp) {
+		tmp = x->next;
+		free(x);
 	}
-	if (a->stream->over && !a->stream->muted)
-		return MHD_CONTENT_READER_END_OF_STREAM;
-	suspend(a);
-	return 0;
+	f->faults = NULL;
+}
+
+void front_clear(struct front *f)
+{
+	forget_faults(f);
+	for (unsigned i = 0; i < f->o.ncas; i++)
+		for (struct conn *c = f->cas[i].conns; c; c = c->next) {
+			struct spoil *s = c->ask ? &c->ask->wire.spoil : NULL;
+
+			if (s && s->how == BREAK_ENDLESS)
+				*s = (struct spoil){.how = BREAK_CUT};
+			else if (s && s->how == BREAK_TRICKLE)
+				*s = (struct spoil){.how = BREAK_NONE};
+			else
+				continue;
+			resume(c->ask);
+		}
 }
 
 void front_wake(void *arg, struct stream *st)
@@ -267,9 +374,10 @@ static enum MHD_Result send_stream(struct ask *a, struct stream *st)
 	count_off(a);
 	a->stream = st;
 	st->owner = a;
-	r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, stream_read, a, NULL);
-	MHD_add_response_header(r, "Content-Type", "text/xml; charset=utf-8");
-	MHD_add_response_header(r, "Cache-Control", "private");
+	if (!a->wire.spoil.chunk)
+		a->wire.spoil.chunk = a->cas->front->o.chunk;
+	r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK, read_wire, a, NULL);
+	xml_headers(a, r);
 	return send_response(a, 200, r);
 }
 
@@ -319,20 +427,20 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 
 	if (c->ail == AIL_STATUS) {
 		n->failed_logins += c->status == 401 && has_credentials(a);
-		return send_status(a, c->status);
+		return send_status(a, c->status, c->retry_after);
 	}
 	if (strcasecmp(url, PATH) != 0)
-		return send_status(a, 404);
+		return send_status(a, 404, -1);
 	if (!login_right(a)) {
 		n->failed_logins += has_credentials(a);
-		return send_status(a, 401);
+		return send_status(a, 401, -1);
 	}
 	if (strcmp(method, "POST") != 0)
-		return send_status(a, 405);
+		return send_status(a, 405, -1);
 	if (a->too_big)
-		return send_status(a, 413);
+		return send_status(a, 413, -1);
 	if (!is_xml(a))
-		return send_status(a, 415);
+		return send_status(a, 415, -1);
 	if (c->ail == AIL_CODE) {
 		ews_fault(&out, c->code, "The server was told to answer so.");
 		refused(c, c->code);
@@ -346,6 +454,11 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 		n->requests[REQ_OTHER]++;
 		return send_xml(a, out.status, &out.body);
 	}
+	choose_fault(a);
+	if (a->wire.spoil.how == BREAK_STATUS)
+		return send_status(a, a->wire.spoil.status, a->wire.spoil.retry_after);
+	if (a->wire.spoil.how == BREAK_PAGE)
+		return send_page(a);
 	hints = (struct hints){header_of(a, "X-AnchorMailbox"), header_of(a, "Cookie"), false};
 	if (header_of(a, "X-PreferServerAffinity"))
 		hints.prefer = strcasecmp(header_of(a, "X-PreferServerAffinity"), "true") == 0;
@@ -430,8 +543,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
 		return;
 	f = a->cas->front;
 	count_off(a);
-	if (a->suspended && !a->stream)
-		DL_DELETE(f->waiting, a);
+	unlist(a);
 	if (a->conn->watched) {
 		loop_unwatch(f->loop, a->conn->fd);
 		a->conn->watched = false;
@@ -441,6 +553,8 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
 	a->conn->ask = NULL;
 	buf_free(&a->body);
 	buf_free(&a->cookie);
+	buf_free(&a->plain);
+	wire_free(&a->wire);
 	free(a);
 	*context = NULL;
 }
@@ -576,7 +690,7 @@ static void mute(struct cas *c, bool on)
 	for (st = streams(c->front->ews->subs); st; st = st->next)
 		if (st->cas == c->index) {
 			st->muted = on;
-			if (!on && (st->out.len || st->over))
+			if (!on)
 				front_wake(c->front, st);
 		}
 }
@@ -707,5 +821,6 @@ void front_free(struct front *f)
 	explicit_bzero(f->password, strlen(f->password));
 	free(f->password);
 	free(f->account);
+	forget_faults(f);
 	free(f);
 }

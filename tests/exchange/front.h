@@ -8,6 +8,7 @@
 #include "cert.h"
 #include "ews.h"
 #include "loop.h"
+#include "wire.h"
 
 enum ailment {
 	AIL_NONE,
@@ -54,6 +55,20 @@ int front_fail(struct front *f, unsigned cas, const struct front_failure *x);
 int front_heal(struct front *f, unsigned cas);
 /* Resets connections; only those with a stream, if so asked. Returns how many. */
 unsigned front_cut(struct front *f, unsigned cas, bool streams_only);
+/* What becomes of the next answers to requests that came with a right login. */
+struct fault {
+	int cas;      /* -1: any */
+	int kind;     /* enum request_kind; -1: any */
+	int64_t left; /* answers; -1: all, until front_clear */
+	uint64_t told;
+	struct spoil spoil;
+	struct fault *prev, *next;
+};
+/* Copies it. The first fault that fits an answer is the one that holds. */
+void front_spoil(struct front *f, const struct fault *fault);
+const struct fault *front_faults(const struct front *f); /* the first of the list */
+/* No more faults; what is going out slowly goes out at once, what has no end is cut. */
+void front_clear(struct front *f);
 /* Resets those with a stream of that server behind the CAS. */
 void front_cut_server(struct front *f, unsigned cas, unsigned backend);
 
