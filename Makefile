@@ -36,7 +36,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts bench layers lint clean asan sim settings-table
+.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts bench torture layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -143,6 +143,10 @@ lint:
 	git ls-files '*.c' '*.h' | xargs clang-format -n -Werror
 	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr --std=c11 \
 		--suppress=missingIncludeSystem -Iinclude -Isrc src plugin
+
+# a storm of 10,000 changes, and the worker killed and stopped again and again: optimised programs, some minutes
+torture: all kamailio
+	PX_BUILD=$(BUILD) /usr/bin/python3 -m pytest -q -s tests/torture
 
 # 10,000 users, 4 CAS, 3 days, every fault at once; SEEDS="1 2 3" for more of them
 SEEDS ?= 1 2 3

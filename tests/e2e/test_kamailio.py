@@ -6,18 +6,14 @@ import os
 import random
 import shutil
 import signal
-import socket
-import ssl
-import subprocess
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from harness import ExchangeSim, Watch, free_port, wait_until
-from harness.kamailio import OPTIONS
-from harness.proxy import WORKER, Proxy, alive, children
+from harness.knocking import Knocking
+from harness.proxy import WORKER, Proxy, Tls, alive, children
 
 USERS = 12
 AORS = [f"user{i}@example.test" for i in range(1, USERS + 1)]
@@ -80,43 +76,6 @@ def meet(sim):
             sim.delete_meeting(one)
         except AssertionError:
             pass  # the test did
-
-
-class Knocking(threading.Thread):
-    """Asks a proxy OPTIONS all the time, and notes how long each answer took, in seconds."""
-
-    def __init__(self, port, every=0.02, patience=1):
-        super().__init__(daemon=True)
-        self.port, self.every, self.patience = port, every, patience
-        self.took, self.unanswered = [], 0
-        self.ended = threading.Event()
-
-    def run(self):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(self.patience)
-            s.connect(("127.0.0.1", self.port))
-            n = 0
-            while not self.ended.wait(self.every):
-                n += 1
-                text = OPTIONS.format(port=self.port, own=s.getsockname()[1])
-                text = text.replace("z9hG4bKready", f"z9hG4bKk{n}").replace(
-                    "Call-ID: ready", f"Call-ID: k{n}")
-                began = time.monotonic()
-                s.send(text.encode())
-                try:
-                    while f"Call-ID: k{n}\r\n" not in s.recv(4096).decode():
-                        pass
-                    self.took.append(time.monotonic() - began)
-                except OSError:
-                    self.unanswered += 1
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self.join()
 
 
 def known(proxy):
@@ -480,31 +439,6 @@ def test_proxy_killed(proxy):
 
 
 # ---- next to tls.so ----
-
-class Tls:
-    """tls.so with a certificate of its own: lines for the configuration, and a client."""
-
-    def __init__(self, folder):
-        self.port = free_port()
-        key, self.cert = folder / "key.pem", folder / "cert.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=localhost", "-keyout", key, "-out", self.cert], check=True,
-                       capture_output=True)
-        self.lines = (f'enable_tls=yes\nloadmodule "tls.so"\nlisten=tls:127.0.0.1:{self.port}\n'
-                      'modparam("tls", "tls_method", "TLSv1.2+")\n'
-                      f'modparam("tls", "private_key", "{key}")\n'
-                      f'modparam("tls", "certificate", "{self.cert}")\n')
-
-    def answers(self):
-        """A new connection gets an answer to OPTIONS."""
-        context = ssl.create_default_context(cafile=str(self.cert))
-        context.check_hostname = False
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain, \
-                context.wrap_socket(plain) as s:
-            s.sendall(OPTIONS.replace("/UDP", "/TLS").format(port=self.port, own=5061).encode())
-            return s.recv(4096).startswith(b"SIP/2.0 200")
-
 
 def test_kills_next_to_tls(proxy, sim, folder):
     """With OpenSSL in the proxy's shared memory: no lock is left held, no memory lost."""

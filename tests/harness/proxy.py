@@ -4,13 +4,15 @@
 import json
 import os
 import re
+import socket
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .kamailio import Kamailio
-from .process import BUILD, ROOT, wait_until
+from .kamailio import OPTIONS, Kamailio
+from .process import BUILD, ROOT, free_port, wait_until
 
 SAMPLE = ROOT / "plugin" / "kamailio.cfg.sample"
 MODULE = ROOT / "build" / "kamailio" / "pua_exchange.so"
@@ -160,3 +162,28 @@ class Proxy(Kamailio):
             return stats["worker"] == "running" and stats["followed"] == users
         wait_until(there, timeout,
                    lambda: f"{users} followed: {self.stats()}\n{self.process.tail()}")
+
+
+class Tls:
+    """tls.so with a certificate of its own: lines for the configuration, and a client."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        key, self.cert = folder / "key.pem", folder / "cert.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        "/CN=localhost", "-keyout", key, "-out", self.cert], check=True,
+                       capture_output=True)
+        self.lines = (f'enable_tls=yes\nloadmodule "tls.so"\nlisten=tls:127.0.0.1:{self.port}\n'
+                      'modparam("tls", "tls_method", "TLSv1.2+")\n'
+                      f'modparam("tls", "private_key", "{key}")\n'
+                      f'modparam("tls", "certificate", "{self.cert}")\n')
+
+    def answers(self):
+        """A new connection gets an answer to OPTIONS."""
+        context = ssl.create_default_context(cafile=str(self.cert))
+        context.check_hostname = False
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain, \
+                context.wrap_socket(plain) as s:
+            s.sendall(OPTIONS.replace("/UDP", "/TLS").format(port=self.port, own=5061).encode())
+            return s.recv(4096).startswith(b"SIP/2.0 200")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The module under more than a day's worth of trouble in a minute: optimised programs, many users."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from harness import ExchangeSim, Watch, wait_until
+from harness.knocking import Knocking
+from harness.proxy import Proxy, Tls
+
+
+def p99(values):
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+@pytest.fixture
+def place(folder):
+    """Kamailio with the module, following users of a simulated pool: (proxy, simulator, AoRs)."""
+    made = []
+
+    def make(users, settings=None, **kwargs):
+        sim = ExchangeSim(folder, "--cas", 3, "--users", users, "--calendars", "empty")
+        made.append(sim)
+        aors = [f"user{i}@example.test" for i in range(1, users + 1)]
+        (folder / "users.csv").write_text("".join(f"{aor}\n" for aor in aors))
+        proxy = Proxy(folder, {**sim.settings(), "users_file": folder / "users.csv",
+                               **(settings or {})}, **kwargs)
+        made.append(proxy)
+        proxy.start()
+        wait_until(lambda: proxy.stats()["followed"] == users, 120, lambda: str(proxy.stats()))
+        return proxy, sim, aors
+
+    yield make
+    for one in reversed(made):
+        one.stop()
+
+
+@pytest.mark.limit(240)
+def test_storm(place, folder):
+    """10,000 users become busy in the same second, and 100 watchers see it; the proxy keeps answering (P1, P9)."""
+    users = 10000
+    proxy, sim, aors = place(users)
+    watched = aors[::users // 100]
+    with Watch(folder, proxy.tcp, watched) as watch, Knocking(proxy.port, every=0.005) as quiet:
+        watch.wait_all({aor: "available" for aor in watched})
+        begin = int(time.time()) + 25
+        for i in range(0, users, 500):
+            sim.request("POST", "/meetings", [
+                {"mailbox": aor, "start": begin, "end": begin + 3600, "status": "busy"}
+                for aor in aors[i:i + 500]])
+        before = proxy.stats()["publishes"]
+        time.sleep(max(0, begin - 1 - time.time()))
+        quiet.ended.set()
+        with Knocking(proxy.port, every=0.005) as storm:
+            wait_until(lambda: proxy.stats()["publishes"] >= before + users, 30,
+                       lambda: str(proxy.stats()))
+            sent = time.time() - begin
+            watch.wait_all({aor: "busy" for aor in watched})
+            wait_until(lambda: proxy.stats()["confirmed"] == users, 10, lambda: str(proxy.stats()))
+        late = sorted(watch.state(aor)["t"] - begin for aor in watched)
+        print(f"all {users} PUBLISH sent {sent:.2f} s after the second began; seen by watchers median "
+              f"{late[len(late) // 2]:.3f} s, latest {late[-1]:.3f} s; OPTIONS p99 {p99(storm.took) * 1000:.1f} ms "
+              f"(before: {p99(quiet.took) * 1000:.1f} ms), {storm.unanswered} unanswered of {len(storm.took)}")
+        assert late[0] >= 0 and late[-1] < 5
+        assert storm.unanswered == 0 and p99(storm.took) < 0.1
+        counted = 0
+        at = 0
+        while at is not None:
+            page = proxy.rpc("pua_exchange.users", f"offset={at}", "limit=1000", "status=busy")
+            counted += len(page["users"])
+            at = page.get("next")
+        assert counted == users
+        watch.stop()
+    assert watch.problems == []
+
+
+@pytest.mark.limit(400)
+def test_kills_and_stops(place, folder):
+    """The worker killed 20 times and stopped 3 times at random moments, next to tls.so and under load: every OPTIONS answered, shared
+    memory flat, and every user right within 5 s of the worker's return, seen by a watcher (P8)."""
+    users = 300
+    tls = Tls(folder)
+    proxy, sim, aors = place(users, more=tls.lines)
+    chance = random.Random(7)
+    busy = {}
+    used = []
+    with Watch(folder, proxy.tcp, aors) as watch, Knocking(proxy.port, patience=2) as knocking:
+        watch.wait_all({aor: "available" for aor in aors})
+        blows = [signal.SIGKILL] * 20 + [signal.SIGSTOP] * 3
+        chance.shuffle(blows)
+        for blow in blows:
+            pid = proxy.worker()
+            changed = chance.sample(aors, 60)
+            for aor in changed:
+                if aor in busy:
+                    sim.delete_meeting(busy.pop(aor))
+                else:
+                    busy[aor] = sim.add_meeting(aor, "-10", "+3600")
+                if aor == changed[30]:
+                    time.sleep(chance.uniform(0, 0.5))
+                    os.kill(pid, blow)
+            # back within 5 s; a worker that hangs is noticed within 10
+            proxy.wait_worker(5 if blow == signal.SIGKILL else 17, pid)
+            watch.wait_all({aor: "busy" if aor in busy else "available" for aor in aors}, timeout=8)
+            assert tls.answers()
+            used.append(proxy.rpc("core.shmmem")["used"])
+        for aor in aors:
+            assert (watch.state(aor)["tuples"], watch.state(aor)["persons"]) == (1, 1), watch.state(aor)
+        watch.stop()
+    print(f"{len(knocking.took)} OPTIONS, slowest {max(knocking.took) * 1000:.0f} ms, p99 {p99(knocking.took) * 1000:.1f} ms; "
+          f"shared memory {min(used)} to {max(used)} bytes, last {used[-1]}")
+    assert watch.problems == []
+    assert knocking.unanswered == 0
+    assert proxy.stats()["worker_restarts"] == len(blows)
+    wait_until(lambda: proxy.rpc("core.shmmem")["used"] < min(used) + 200_000, 15,
+               lambda: f"{proxy.rpc('core.shmmem')['used']}, after {used}")
