@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Answers that say the same in other words are understood; answers that break change nothing."""
+
+import time
+from pathlib import Path
+
+from harness import wait_until
+from harness.process import SANITIZERS
+
+STATUSES = ["busy", "oof", "tentative", "free", "workingelsewhere"]
+DIALECTS = [
+    {"prefix": "other", "bom": True},
+    {"prefix": "none", "comments": True},
+    {"cdata": True, "chunk": 1},
+    {"joined": True},
+    {"prefix": "other", "bom": True, "comments": True, "cdata": True, "chunk": 5},
+    {"prefix": "none", "cdata": True, "joined": True},
+]
+FAULTS = [
+    {"how": "503"},
+    {"how": "503", "retry_after": 2},
+    {"how": "page"},
+    {"how": "type"},
+    {"how": "type", "type": "application/soap+xml"},
+    {"how": "cut", "bytes": 0},
+    {"how": "cut", "bytes": 333},
+    {"how": "trickle"},
+    {"how": "endless"},
+]
+KINDS = ["Subscribe", "GetStreamingEvents", "GetUserAvailability"]
+
+
+def spoil(world, **fault):
+    world.sim.request("POST", "/faults", fault)
+
+
+def told(world):
+    return [one["told"] for one in world.sim.request("GET", "/faults")]
+
+
+def reopen(world):
+    """All streams end, and are there again."""
+    before = world.sim.counters()
+    world.sim.request("POST", "/streams/cut", {})
+    wait_until(lambda: world.sim.counters()["requests"]["GetStreamingEvents"] >=
+               before["requests"]["GetStreamingEvents"] + before["streams"], 8,
+               lambda: f"streams are opened again\n{world.log()}")
+    world.wait_followed(timeout=8)
+
+
+def change(world, shift):
+    for i, aor in enumerate(world.aors):
+        world.meet(aor, "-60", "+3600", STATUSES[(i + shift) % len(STATUSES)])
+
+
+def test_the_same_in_other_words(world):
+    """First readings, changes that a stream tells, and streams that begin: all in one dialect after
+    the other, with calendars of every kind of meeting."""
+    w = world(users=10, cas=2, calendars="seeded")
+    spoil(w, **DIALECTS[0])
+    w.start()
+    for i, dialect in enumerate(DIALECTS):
+        w.sim.request("DELETE", "/faults")
+        spoil(w, **dialect)
+        reopen(w)
+        before = w.sim.counters()["events"]
+        change(w, i)
+        w.wait_right(timeout=4)
+        assert w.sim.counters()["events"] > before and sum(told(w)) >= 3, dialect
+    assert not w.said("up->down") and not w.said("code=xml")
+
+
+def peak_kib(world):
+    for line in Path(f"/proc/{world.worker.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    raise AssertionError("no VmHWM")
+
+
+def test_faults_heal(world):
+    """Every server fails in a way of its own, at one kind of request. What is shown stays or becomes
+    right, never anything else, and when they are well everybody is right and followed."""
+    faults = [{**fault, "kind": kind} for fault in FAULTS for kind in KINDS]
+    w = world(users=2 * (len(faults) + 1), cas=len(faults) + 1)
+    # what was freed counts as used while ASan keeps it
+    w.worker.env["ASAN_OPTIONS"] = SANITIZERS["ASAN_OPTIONS"] + ":quarantine_size_mb=4"
+    w.start(timeout=20)
+    homes = w.homes()
+    honest = [aor for aor, cas in homes.items() if cas == "cas1"]
+    others = [aor for aor in w.aors if aor not in honest]
+    peak = peak_kib(w)
+    for i, fault in enumerate(faults):
+        spoil(w, cas=f"cas{i + 2}", **fault)
+    for cas in w.sim.cas:
+        if cas != "cas1":
+            w.sim.drop_subscriptions(cas=cas)
+    w.sim.request("POST", "/streams/cut", {})
+    for aor in w.aors:
+        w.meet(aor, "-60", "+3600", "oof")
+    w.wait_right(honest, timeout=6)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert set(w.presence.states(others).values()) <= {"available", "away"}
+        time.sleep(0.1)
+    assert sum(n > 0 for n in told(w)) > len(faults) / 2, told(w)
+    grown = peak_kib(w) - peak
+    assert grown < 64 << 10, f"it has grown by {grown} KiB"
+    w.sim.request("DELETE", "/faults")
+    w.wait_right(timeout=15)
+    w.wait_followed(timeout=30)
