@@ -3,19 +3,23 @@
 proxy before the simulator; behind it are a KDC of MIT Kerberos and an NTLM acceptor, all of them ours, on loopback."""
 
 import base64
+import ctypes
 import hashlib
 import os
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from harness import Process, free_port, wait_until
+from harness import Process, Worker, free_port, wait_until
 
 REALM = "PX.TEST"
 PASSWORD = "Rosebud-1"
@@ -188,8 +192,8 @@ class Apache:
         self.folder = folder / "apache"
         self.folder.mkdir()
         folder.chmod(0o755)
-        run(find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
-            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2", "-keyout",
+        run(find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2", "-keyout",
             self.folder / "key.pem", "-out", self.folder / "cert.pem")
         self.ca = self.folder / "cert.pem"
         (self.folder / "apache.pem").write_text(self.ca.read_text() +
@@ -463,8 +467,8 @@ def test_a_silent_kdc_and_no_other_login(site, kdc, keytab):
     assert "code=local" in said, said
     assert not s.w.said("up->down") and not s.w.presence.publishes
     kdc.thaw()
-    s.w.wait_followed(timeout=30)
-    s.w.wait_right()
+    s.w.wait_right(timeout=20)
+    assert s.apache.logins() == {"negotiate"}
 
 
 def test_a_kdc_that_falls_silent(site, kdc, keytab):
@@ -479,3 +483,104 @@ def test_a_kdc_that_falls_silent(site, kdc, keytab):
     assert slowest_turn(s.w, 2) < 0.5
     s.w.presence.wait_for(s.w.aors[1], "busy", timeout=3)
     assert time.time() < now + 4.5
+
+
+class Buffer(ctypes.Structure):
+    """gss_buffer_desc"""
+    _fields_ = [("length", ctypes.c_size_t), ("value", ctypes.c_char_p)]
+
+
+class Bindings(ctypes.Structure):
+    """gss_channel_bindings_struct"""
+    _fields_ = [("from_type", ctypes.c_uint32), ("from_address", Buffer),
+                ("to_type", ctypes.c_uint32), ("to_address", Buffer), ("data", Buffer)]
+
+
+def accepts(token, binding):
+    """Does MIT's acceptor take a token, as one that is bound to this?"""
+    gss = ctypes.CDLL("libgssapi_krb5.so.2")
+    given = Buffer(len(token), token)
+    bound = Bindings(data=Buffer(len(binding), binding))
+    minor, context, answer = ctypes.c_uint32(), ctypes.c_void_p(), Buffer()
+    major = gss.gss_accept_sec_context(
+        ctypes.byref(minor), ctypes.byref(context), None, ctypes.byref(given), ctypes.byref(bound),
+        None, None, ctypes.byref(answer), None, None, None)
+    gss.gss_release_buffer(ctypes.byref(minor), ctypes.byref(answer))
+    gss.gss_delete_sec_context(ctypes.byref(minor), ctypes.byref(context), None)
+    assert major in (0, 4 << 16), f"{major:x}"  # GSS_S_COMPLETE, GSS_S_BAD_BINDINGS
+    return major == 0
+
+
+class Guarded:
+    """A server with Extended Protection: takes only tokens that are bound to its certificate (RFC
+    5929 section 4). certificates: one after the other, the next one after each token it took."""
+
+    def __init__(self, certificates):
+        self.contexts = []
+        for path, digest in certificates:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(path)
+            plain = ssl.PEM_cert_to_DER_cert(path.read_text()[path.read_text().index("-----BEGIN C"):])
+            self.contexts.append((context, b"tls-server-end-point:" +
+                                  hashlib.new(digest, plain).digest()))
+        self.answers = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                raw, _ = self.listener.accept()
+                raw.settimeout(10)
+                context, binding = self.contexts[0]
+                with context.wrap_socket(raw, server_side=True) as connection:
+                    self._answer(connection, binding)
+            except ssl.SSLError as e:
+                self.answers.append(str(e))
+            except OSError:
+                return
+
+    def _answer(self, connection, binding):
+        head, body = b"", b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+        head, _, body = head.partition(b"\r\n\r\n")
+        while len(body) < int(re.search(rb"Content-Length: (\d+)", head)[1]):
+            body += connection.recv(65536)
+        token = re.search(rb"\r\nAuthorization: Negotiate (\S+)", head)
+        good = token and accepts(base64.b64decode(token[1]), binding)
+        self.answers.append("taken" if good else "refused" if token else "asked")
+        if good and len(self.contexts) > 1:
+            self.contexts.pop(0)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\n" if good else
+                           b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Negotiate\r\n")
+        connection.sendall(b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+def test_extended_protection(folder, kdc, keytab, monkeypatch):
+    """A token is bound to the certificate, by the hash that signed it; also when that is renewed."""
+    monkeypatch.setenv("KRB5_KTNAME", f"FILE:{kdc.service}")
+    monkeypatch.setenv("KRB5RCNAME", "none:")
+    made = []
+    for i, digest in enumerate(("sha384", "sha1")):
+        path = folder / f"{i}.pem"
+        run(find("openssl"), "req", "-x509", f"-{digest}", "-newkey", "rsa:2048", "-nodes", "-subj",
+            "/CN=localhost", "-days", "2", "-keyout", path, "-out", folder / "only.pem")
+        path.write_text(path.read_text() + (folder / "only.pem").read_text())
+        made.append((path, "sha256" if digest == "sha1" else digest))
+    trusted = folder / "trusted.pem"
+    trusted.write_text("".join(path.read_text() for path, _ in made))
+    server = Guarded(made)
+    (folder / "password").write_text("none\n")
+    (folder / "password").chmod(0o600)
+    with Worker(folder, {
+            "gateway": f"https://localhost:{server.port}/EWS/Exchange.asmx", "account": "alice",
+            "password_file": folder / "password", "auth": "negotiate", "ca_file": trusted,
+            "user": "alice@px.test", "presence_server": f"sip:127.0.0.1:{free_port()}",
+            "log_level": "debug"}) as worker:
+        wait_until(lambda: server.answers.count("taken") == 2, 20,
+                   lambda: f"{server.answers}\n{worker.log()}")
+    server.listener.close()
+    assert server.answers == ["asked", "taken", "refused", "taken"]
+    assert "HTTP 401" not in worker.log()
