@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the demo puts into the calendars, and what everybody must see of it, worked out from these meetings alone.
+"""What the demo puts into the calendars, and what everybody must see of it, worked out from these
+meetings alone.
 
-Every meeting is kept here as it is made, changed and deleted. So is the moment of each change: a user's expected transitions are the boundaries of the
-meetings that stood at the time. The simulator's own oracle is asked for the same, and has to agree.
+Every meeting is kept here as it is made, changed and deleted. So is the moment of each change: a
+user's expected transitions are the boundaries of the meetings that stood at the time. The simulator's
+own oracle is asked for the same, and has to agree.
 """
 
 import dataclasses
@@ -125,10 +127,10 @@ class Calendars:
         self.check([user])
 
     def check(self, users):
-        """What these users will be, by our meetings and by the oracle: AssertionError if they differ."""
+        """AssertionError if the oracle says other than our meetings what these users will be."""
         begin = math.ceil(time.time())
         for user in users:
-            ours = [(t, what) for t, what in self.days[user].timeline(begin, self.horizon)]
+            ours = self.days[user].timeline(begin, self.horizon)
             theirs, at = [], begin
             while at is not None and at < self.horizon:
                 one = self.sim.expected(at, user)[user]

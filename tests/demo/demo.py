@@ -1,18 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One minute of pua_exchange: twenty-two users, three Client Access Servers, one of which dies. `make demo` runs it.
+"""One minute of pua_exchange: twenty-two users, three Client Access Servers, one of which dies.
+`make demo` runs it.
 
-Starts exchange-sim with the calendars of plan(), Kamailio with presence and the module, and presence-watch on everybody. Changes some calendars while
-all look on, stops a CAS and heals it. Exits with 0 if whatever was to happen was seen within 2 s of its time, nothing else was seen, and only the users of
-the stopped CAS moved; what was to happen is worked out from the calendars (days.py). Nothing that it started is left, however it ends.
+Starts exchange-sim with the calendars of plan(), Kamailio with presence and the module, and
+presence-watch on everybody. Changes some calendars while all look on, stops a CAS and heals it. Exits
+with 0 if whatever was to happen was seen within 2 s of its time, nothing else was seen, and only the
+users of the stopped CAS moved; what was to happen is worked out from the calendars (days.py). Nothing
+that it started is left, however it ends.
 """
+
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback while the rest is imported
 
 import calendar
 import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,71 +31,20 @@ os.environ["PX_BUILD"] = "build"
 
 from harness import ExchangeSim, Kamailio, Watch, wait_until  # noqa: E402
 from harness.process import BUILD, ROOT  # noqa: E402
-from harness.proxy import MODULE, Proxy  # noqa: E402
+from harness.proxy import MODULE, WORKER, Proxy  # noqa: E402
 
 from days import Calendars, Meeting  # noqa: E402
+from plan import ALL_HANDS, DOMAIN, NAMES, SPARE, aor, name_of, plan  # noqa: E402
 from screen import clock, screen  # noqa: E402
 from verdict import ON_TIME_S, Homes, judge  # noqa: E402
 
-DOMAIN = "example.test"
-NAMES = ("alice bob carol dave erin frank grace heidi ivan judy kevin laura mike nina oscar peggy quinn "
-         "rupert sybil trent ursula victor").split()
-SPARE = ("rupert", "sybil", "trent", "ursula", "victor")  # free for what is decided on the way
-ALL_HANDS = ("alice", "bob", "dave", "erin", "frank", "grace", "ivan", "kevin", "mike", "oscar", "rupert", "victor")
 CAS = 3
 STOPPED = "cas2"
 
 LEAD_S = 4  # from the calendars' making to second 0; nothing begins before second 3
-PLAY_S = 54
+PLAY_S = 51
 MOVED_S = 60  # a user whose CAS died is followed elsewhere by then
 READY_S = 40
-
-
-def aor(name):
-    return f"{name}@{DOMAIN}"
-
-
-def name_of(user):
-    return user.partition("@")[0]
-
-
-def plan(t0):
-    """[(name, Meeting)]: what is in the calendars before anything starts; t0: the demo's second 0."""
-    today = int(t0) // 86400 * 86400
-
-    def m(subject, start, end, status="busy", **more):
-        return Meeting(subject, t0 + start, t0 + end, status, **more)
-
-    def daily(subject, start, end, first_day, count, **more):
-        return m(subject, start - first_day * 86400, end - first_day * 86400, every=1, count=count, **more)
-
-    days = {
-        "alice": [m("Budget review", 4, 16)],
-        "bob": [m("Stand-up", 6, 14), m("Planning", 14, 22)],
-        "carol": [m("Workshop", 5, 30), m("Dentist", 12, 20, "oof")],
-        "dave": [m("Perhaps a visitor", 3, 45, "tentative"), m("Interview", 18, 26)],
-        "erin": [m("Vacation", -7 * 86400, 10, "oof"), m("Handover", 10, 24)],
-        "frank": [daily("Daily stand-up", 8, 19, 3, 10)],
-        "grace": [daily("Daily report", 11, 33, 2, 10, without=frozenset([2])), m("One-to-one", 21, 29)],
-        "heidi": [Meeting("Birthday", today, today + 86400, "free", all_day=True), m("Call", 15, 23)],
-        "ivan": [m("Home office", -3600, 50, "workingelsewhere"), m("Code review", 20, 28)],
-        "judy": [m("Design", 5, 15), m("Train", 15, 27, "oof"), m("Arrival", 43, 49)],
-        "kevin": [m("Call 1", 5, 8), m("Call 2", 12, 15), m("Call 3", 19, 22), m("Call 4", 26, 29)],
-        "laura": [m("Private matters", 9, 25, private=True)],
-        "mike": [m("Board meeting", -600, 17)],
-        "nina": [m("Training", 41, 50)],
-        "oscar": [m("Offsite", -600, 900, "oof")],
-        "peggy": [m("Review", 38, 46)],
-        "quinn": [m("Retrospective", 6, 18)],
-        "rupert": [m("Lunch", 5, 13)],
-        "sybil": [m("On the road", 7, 12, "oof"), m("Perhaps a call", 40, 47, "tentative")],
-        "trent": [m("Press call", 6, 11)],
-        "ursula": [m("Sales", 8, 14), m("Sales dinner", 42, 48)],
-        "victor": [m("Training", 4, 10), m("Exam", 8, 13)],
-    }
-    for name in ALL_HANDS:
-        days[name].append(m("All hands", 33, 39))
-    return [(aor(name), meeting) for name in NAMES for meeting in days[name]]
 
 
 class Interrupted(BaseException):
@@ -97,7 +52,8 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """They end the demo by an exception, except while a program is being started: so none is forgotten."""
+    """They end the demo by an exception, except while a program is being started: so none is
+    forgotten."""
 
     def __init__(self):
         self.holding, self.got = False, None
@@ -105,8 +61,8 @@ class Signals:
             signal.signal(signum, self._take)
 
     def _take(self, signum, _):
-        self.got = signum
-        if not self.holding:
+        again, self.got = self.got, signum
+        if not self.holding and not again:
             raise Interrupted(signum)
 
     @contextlib.contextmanager
@@ -128,32 +84,45 @@ class Signals:
 def first_lines(program, *options):
     """{"version": …, "flags": …} of what it prints."""
     said = subprocess.run([program, *options], capture_output=True, text=True, check=False).stdout
-    return {what: " ".join(text.split()) for what, text in re.findall(r"^(version|flags):(.*)", said, re.M)}
+    return {what: " ".join(text.split())
+            for what, text in re.findall(r"^(version|flags):(.*)", said, re.M)}
 
 
 def check_programs():
     """AssertionError in words when something isn't there, or the module is for another Kamailio."""
     kamailio = Kamailio.program()
-    assert os.access(kamailio, os.X_OK), "kamailio is not installed; make deps installs it on Debian 12"
-    for path in [BUILD / "exchange-sim", BUILD / "presence-watch", BUILD / "pua_exchange_worker", MODULE]:
+    assert os.access(kamailio, os.X_OK), \
+        "kamailio is not installed; make deps installs it on Debian 12"
+    for path in [BUILD / "exchange-sim", BUILD / "presence-watch", WORKER, MODULE]:
         assert path.exists(), f"{path} is not there; make demo builds it"
     built_for, installed = first_lines(MODULE.parent / "flags.say"), first_lines(kamailio, "-v")
     for what in ("version", "flags"):
         assert built_for.get(what) == installed.get(what), (
             f"the module was built for another kamailio: its {what} differs\n"
             f"  installed: {installed.get(what)}\n  module:    {built_for.get(what)}\n"
-            f"remove {MODULE.parent} and {ROOT / 'build' / 'kamailio-src'}, and run make demo again")
+            f"remove {MODULE.parent} and {ROOT / 'build' / 'kamailio-src'}, "
+            "and run make demo again")
 
 
-def left_behind(folder):
-    """Pids of processes whose command line names our folder, which only those that we started do."""
+def orphans(cfg):
+    """Pids of the processes of the Kamailio that was started on this file, which is ours alone."""
     pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            pid = int(path.parent.name)
-            if str(folder).encode() in path.read_bytes() and pid != os.getpid():
-                pids.append(pid)
+            argv = path.read_bytes().split(b"\0")
+            if argv[0] == Kamailio.program().encode() and str(cfg).encode() in argv:
+                pids.append(int(path.parent.name))
     return pids
+
+
+def gist(process):
+    """What a program that failed has to say for itself: its errors, else its last words."""
+    lines = re.sub(r"\033\[[0-9;]*m", "", process.output()).splitlines()
+    errors = [line for line in lines if re.search(r" (ERROR|CRITICAL): ", line)]
+    said = errors[:8] or [line for line in lines[-8:] if line]
+    if any("could not find module" in line for line in errors):
+        said.append("make deps installs Kamailio's modules on Debian 12")
+    return "".join(f"\n  {line}" for line in said)
 
 
 class Demo:
@@ -176,7 +145,8 @@ class Demo:
     def start(self):
         say = self.screen.say
         with self.signals.held():
-            self.sim = ExchangeSim(self.folder, "--cas", CAS, "--users", 0, "--calendars", "empty", "--domain", DOMAIN)
+            self.sim = ExchangeSim(self.folder, "--cas", CAS, "--users", 0, "--calendars", "empty",
+                                   "--domain", DOMAIN)
         for user in self.users:
             self.sim.request("POST", "/mailboxes", {"address": user})
         self.t0 = int(time.time()) + 1 + LEAD_S
@@ -196,30 +166,28 @@ class Demo:
                 wait_until(self.kamailio.answers, 20, "kamailio answers")
                 break
             except AssertionError:
-                log = self.kamailio.log()
-                # somebody else may have taken the port since it was found free
-                if last or "ddress already in use" not in log:
-                    raise AssertionError(self.why_not(log)) from None
                 self.stop_kamailio()
+                # somebody else may have taken the port since it was found free
+                if last or "ddress already in use" not in self.kamailio.log():
+                    raise AssertionError("kamailio does not start"
+                                         f"{gist(self.kamailio.process)}") from None
         say("Kamailio is up, with presence and the module")
         with self.signals.held():
             self.watch = Watch(self.folder, self.kamailio.tcp, self.users)
         self.watch.wait_ready(20)
         say(f"presence-watch has subscribed to {len(self.users)} users")
 
-    def why_not(self, log):
-        errors = [re.sub(r"^.*?(ERROR|CRITICAL): ", "", line) for line in log.splitlines()
-                  if " ERROR: " in line or " CRITICAL: " in line]
-        hint = "\nmake deps installs Kamailio's modules on Debian 12" if "could not find module" in log else ""
-        return "kamailio doesn't start\n  " + "\n  ".join(errors[:8] or log.splitlines()[-8:]) + hint
-
     def stop_kamailio(self):
-        process = self.kamailio and self.kamailio.process
-        if process and process.running():
-            try:
-                self.kamailio.process.stop(10)
-            except AssertionError:
-                self.kamailio.kill()
+        """Also one that crashed and left its children behind, or that got a signal while it was
+        forking them and waits for those that didn't hear of it."""
+        if not self.kamailio:
+            return
+        if self.kamailio.process:
+            with contextlib.suppress(AssertionError):
+                self.kamailio.process.stop(4)
+        for pid in orphans(self.kamailio.folder / "kamailio.cfg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self):
         """Ends all that runs; returns what presence-watch counted, None when it can't say."""
@@ -231,13 +199,6 @@ class Demo:
         if self.sim and self.sim.process.running():
             with contextlib.suppress(AssertionError):
                 self.sim.stop()
-        # a proxy that crashed leaves its children behind
-        deadline = time.monotonic() + 2
-        while left_behind(self.folder) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        for pid in left_behind(self.folder):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         return counts
 
     # ---- looking ----
@@ -250,10 +211,11 @@ class Demo:
         """Once a turn: is everybody still there, who is where, what is new to show."""
         now = time.time()
         for one in (self.sim, self.kamailio, self.watch):
-            assert one.process.running(), f"{one.process.name} ended\n{one.process.tail(8)}"
+            assert one.process.running(), f"{one.process.name} ended{gist(one.process)}"
         if now - self.looked >= 0.5:
             self.looked = now
-            self.homes_now = {one["mailbox"]: one["cas"] for one in self.sim.request("GET", "/subscriptions")
+            self.homes_now = {one["mailbox"]: one["cas"]
+                              for one in self.sim.request("GET", "/subscriptions")
                               if one["streamed"]}
             self.gateways = self.kamailio.rpc("pua_exchange.gateways")
             if self.homes:
@@ -265,14 +227,16 @@ class Demo:
         before, moved = len(self.homes.left), self.homes.took is not None
         self.homes.look(self.homes_now, now)
         if self.homes.took is not None and not moved:
-            self.screen.say(f"the {len(self.homes.movers)} users of {STOPPED} have moved: {self.where_to()}")
+            self.screen.say(f"the {len(self.homes.movers)} users of {STOPPED} have moved: "
+                            f"{self.where_to()}")
             self.steps.append((now + 1.5, self.meet_moved))
             self.steps.append((max(now + 3, self.t0 + 36), self.heal))
             self.end = max(self.end, now + 16)
         elif len(self.homes.left) < before:
-            self.screen.say(f"{before - len(self.homes.left)} users have moved, {len(self.homes.left)} are left")
+            self.screen.say(f"{before - len(self.homes.left)} users have moved, "
+                            f"{len(self.homes.left)} are left")
         assert moved or self.homes.took is not None or now - self.homes.since < MOVED_S, \
-            f"{len(self.homes.left)} users of {STOPPED} are still not followed {MOVED_S} s after it stopped"
+            f"{len(self.homes.left)} users of {STOPPED} are not followed {MOVED_S} s after it stopped"
 
     def where_to(self):
         on = [self.homes.after[user] for user in self.homes.movers]
@@ -292,8 +256,8 @@ class Demo:
                 record = records[number]
                 if number > 0 and record["status"] != records[number - 1]["status"] and self.begin:
                     at = self.expected_at(user, record["status"], record["t"])
-                    self.screen.seen(record["t"], name_of(user), record["status"], self.until(record),
-                                     None if at is None else record["t"] - at)
+                    self.screen.seen(record["t"], name_of(user), record["status"],
+                                     self.until(record), None if at is None else record["t"] - at)
             self.told[user] = len(records)
 
     @staticmethod
@@ -303,25 +267,27 @@ class Demo:
         return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")) if text else None
 
     def view(self):
-        """What the screen shows: "head", "cas": [(text, up)], "users": [(name, status, until, CAS, subject)]."""
+        """What the screen shows: "head", "cas": [(text, up)], "users": [(name, status, until, CAS,
+        whether it moved, subject)]."""
         now = time.time()
         if self.begin is None:
             head = f"pua_exchange  {clock(now)}  starting"
         else:
             verdict = judge(self.calendars.days, self.watch.timeline, self.begin, now)
             worst = max((t.late for t in verdict.seen), default=0)
-            head = (f"pua_exchange  {clock(now)}  {len(verdict.seen)} of {self.to_come()} transitions seen, "
-                    f"at most {worst:.2f} s late  {max(0, round(self.end - now))} s left")
-        cas = [(f"{one['name']} {one['health']}: {one['users']} users", one["health"] == "up") for one in self.gateways]
-        users = []
-        for user in self.users:
-            record = self.watch.state(user)
-            users.append((name_of(user), self.status(user), self.until(record), self.homes_now.get(user, "-"),
-                          self.calendars.days[user].subject(now)))
+            head = (f"pua_exchange  {clock(now)}  {len(verdict.seen)} of {self.to_come()} transitions "
+                    f"seen, worst {worst:.2f} s  {max(0, round(self.end - now))} s left")
+        cas = [(f"{one['name']} {one['health']}: {one['users']} users", one["health"] == "up")
+               for one in self.gateways]
+        moved = self.homes.movers if self.homes else []
+        users = [(name_of(user), self.status(user), self.until(self.watch.state(user)),
+                  self.homes_now.get(user, "-"), user in moved,
+                  self.calendars.days[user].subject(now)) for user in self.users]
         return {"head": head, "cas": cas, "users": users}
 
     def to_come(self):
-        return sum(len(day.timeline(self.begin, self.end)) - 1 for day in self.calendars.days.values())
+        return sum(len(day.timeline(self.begin, self.end)) - 1
+                   for day in self.calendars.days.values())
 
     # ---- what happens on the way ----
 
@@ -360,8 +326,12 @@ class Demo:
 
         self.meet_moved = meet_moved
         self.steps = [
-            (t0 + 7, add_peggy), (t0 + 9, move_nina), (t0 + 11, delete_oscar), (t0 + 13, prolong_quinn),
-            (t0 + 15.5, self.stop_cas), (t0 + 20, meet_other),
+            (t0 + 7, add_peggy),
+            (t0 + 9, move_nina),
+            (t0 + 11, delete_oscar),
+            (t0 + 13, prolong_quinn),
+            (t0 + 15.5, self.stop_cas),
+            (t0 + 20, meet_other),
             (t0 + 33, lambda: say(f"All hands: {len(ALL_HANDS)} users become busy in one second")),
         ]
 
@@ -379,14 +349,16 @@ class Demo:
         """Everybody is followed, and seen as the calendar says."""
         now = time.time()
         return len(self.homes_now) == len(self.users) and all(
-            day.timeline(now, now + 1)[0][1] == self.status(user) for user, day in self.calendars.days.items())
+            day.timeline(now, now + 1)[0][1] == self.status(user)
+            for user, day in self.calendars.days.items())
 
     def run(self):
         """From settled to the end; the Verdict."""
         deadline = time.monotonic() + READY_S
         while not self.settled():
             assert time.monotonic() < deadline, \
-                f"not within {READY_S} s: all users followed and seen as their calendars say\n{self.kamailio.process.tail(8)}"
+                f"not within {READY_S} s: all users followed and seen as their calendars say" \
+                f"{gist(self.kamailio.process)}"
             time.sleep(0.1)
             self.look()
         self.begin = time.time()
@@ -411,14 +383,15 @@ class Demo:
 
     def module_agrees(self):
         """The module, asked by RPC, has everybody where the simulator has them."""
-        said = {one["aor"]: one["gateway"] for one in self.kamailio.rpc("pua_exchange.users")["users"]}
+        users = self.kamailio.rpc("pua_exchange.users")["users"]
+        said = {one["aor"]: one["gateway"] for one in users}
         return said == self.homes_now
 
     def summary(self, verdict, module_agrees, problems):
         """(its lines, whether all was well)"""
         v, homes = verdict, self.homes
-        lines = [f"{len(v.transitions)} transitions expected: {len(v.seen)} seen, {len(v.late)} of them late, "
-                 f"{len(v.missing)} missing; {len(v.wrong)} wrong",
+        lines = [f"{len(v.transitions)} transitions expected: {len(v.seen)} seen, "
+                 f"{len(v.late)} of them late, {len(v.missing)} missing; {len(v.wrong)} wrong",
                  "  seen after its time    how many      min   median      max"]
         for what, by_clock in (("begins or ends", True), ("changed on the fly", False)):
             if (figures := v.lateness(by_clock)):
@@ -427,11 +400,13 @@ class Demo:
         moved_well = homes.good(self.homes_now)
         others = "nobody else moved" if not homes.strays else \
             "moved without need: " + " ".join(sorted(name_of(user) for user in homes.strays))
-        lines.append(f"{STOPPED} stopped at {clock(homes.since)}: its {len(homes.movers)} users moved within "
-                     f"{homes.took:.1f} s ({self.where_to()}); {others}")
+        lines.append(f"{STOPPED} stopped at {clock(homes.since)}: its {len(homes.movers)} users moved "
+                     f"within {homes.took:.1f} s ({self.where_to()})")
+        lines.append(f"  {others}")
         if not moved_well and not homes.strays:
-            lines.append("  not everybody is followed where they were: " + " ".join(sorted(
-                name_of(user) for user in self.users if self.homes_now.get(user) != homes.after.get(user))))
+            lines.append("  not followed where they were: " + " ".join(
+                name_of(user) for user in self.users
+                if self.homes_now.get(user) != homes.after.get(user)))
         if not module_agrees:
             lines.append("  the module's RPC has users elsewhere than the simulator")
         for what, them in (("late", v.late), ("missing", v.missing)):
@@ -449,7 +424,6 @@ def play(folder, view, signals):
     """(summary, whether all was well)"""
     demo = Demo(folder, view, signals)
     try:
-        check_programs()
         demo.start()
         verdict = demo.run()
         agrees = demo.module_agrees()
@@ -465,11 +439,13 @@ def play(folder, view, signals):
 
 
 def main():
-    signals = Signals()
-    folder = Path(tempfile.mkdtemp(prefix="px-demo-"))
-    view = screen("pua_exchange: a minute of twenty-two users' calendars, seen by a SIP watcher")
-    code, summary = 1, []
+    code, summary, folder, view = 1, [], None, None
     try:
+        signals = Signals()
+        check_programs()
+        with signals.held():
+            folder = Path(tempfile.mkdtemp(prefix="px-demo-"))
+        view = screen("pua_exchange: a minute of twenty-two calendars, seen by a SIP watcher")
         summary, good = play(folder, view, signals)
         code = 0 if good else 1
         summary.append("All was seen on time." if good else "FAILED.")
@@ -477,17 +453,22 @@ def main():
         code, summary = 128 + e.args[0], ["Interrupted; everything is stopped."]
     except BrokenPipeError:
         code = 128 + signal.SIGPIPE
-        sys.stdout = open(os.devnull, "w")
     except (AssertionError, OSError) as e:
-        summary = [f"FAILED: {e}"]
+        summary = f"FAILED: {e}".splitlines()
     finally:
-        signals.ignore()
-        if code == 1:
+        Signals.ignore()
+        if code == 1 and folder:
             summary.append(f"The logs are kept in {folder}")
-        else:
+        elif folder:
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            view.close(summary)
+        with contextlib.suppress(BrokenPipeError):
+            if view:
+                view.close(summary)
+            else:
+                print("\n".join(summary))
+            sys.stdout.flush()
+    if code == 128 + signal.SIGPIPE:
+        sys.stdout = None  # nobody reads it, nor is it to be flushed
     return code
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How the demo is shown: a table over itself on a terminal, lines with their time everywhere else."""
+"""How the demo is shown: a table over itself on a terminal, timed lines everywhere else."""
 
 import os
 import shutil
@@ -92,16 +92,16 @@ class Table:
         return f"\033[{code}m{text}\033[0m" if self.colour and code else text
 
     def _cell(self, user, width):
-        name, status, until, cas, subject = user
+        name, status, until, cas, moved, subject = user
         text = f"{name:<7.7} {status:<9.9} {clock_or_day(until):<9.9} {cas:<4.4}"
         if width >= CELL + SUBJECT_MIN:
             text = f"{text} {subject:<{width - CELL - 1}.{width - CELL - 1}}"
         text = f"{text:<{width}.{width}}"
-        before, shown, after = text[:8], text[8:17], text[17:]
         code = STATUS_COLOURS.get(status, "2")
         if time.time() - self.changed.get(name, 0) < 2:
             code += ";7"  # a change is marked for 2 s
-        return before + self._paint(shown, code) + after
+        return (text[:8] + self._paint(text[8:17], code) + text[17:28] +
+                self._paint(text[28:32], "36" if moved else None) + text[32:])
 
     def _table(self, width, rows):
         """At most so many rows."""
@@ -130,8 +130,9 @@ class Table:
             lines = [self._paint(self.title[:width], "1")]
         else:
             lines = [self._paint(self.view["head"][:width], "1")]
-            lines.append("  ".join(
-                self._paint(text, None if up else "1;37;41") for text, up in self.view["cas"]))
+            share = width // max(len(self.view["cas"]), 1) - 2
+            lines.append("  ".join(self._paint(text[:share], None if up else "1;37;41")
+                                   for text, up in self.view["cas"]))
             room = height - len(lines) - 2 - max(len(summary), 3)
             lines += self._table(width, max(room, 2)) + [""]
         if summary:

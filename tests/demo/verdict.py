@@ -14,7 +14,7 @@ class Transition:
     at: float  # when it was to happen
     status: str
     seen: float = None  # when it was first seen; None: never
-    by_clock: bool = True  # a meeting begins or ends; otherwise the calendar was changed at that moment
+    by_clock: bool = True  # a meeting begins or ends; else the calendar was changed just then
 
     @property
     def late(self):
@@ -22,10 +22,11 @@ class Transition:
 
 
 def match(user, expected, records, begin):
-    """expected: [(time, status)], the first at begin; records: what presence-watch printed of the user.
-    Returns its Transitions, and [(time, what was seen)] of what was seen besides.
+    """expected: [(time, status)], the first at begin; records: what presence-watch printed of the
+    user. Returns its Transitions, and [(time, what was seen)] of what was seen besides.
 
-    Each expected status has the time up to the next one to be seen in; whatever else is seen then is wrong."""
+    Each expected status has the time up to the next one to be seen in; whatever else is seen then is
+    wrong."""
     transitions, wrong = [], []
     seen, shown = [], None
     for record in records:
@@ -78,7 +79,7 @@ class Verdict:
 
 
 def judge(days, timeline, begin, end):
-    """days: {user: Day}; timeline: {user: records}; what was to happen from begin to end, and did."""
+    """days: {user: Day}; timeline: {user: records}. What was to happen from begin to end, and did."""
     verdict = Verdict([], [])
     for user, day in days.items():
         transitions, wrong = match(user, day.timeline(begin, end), timeline.get(user, []), begin)
