@@ -28,6 +28,8 @@
 #define PX_COLD_SPACING_MS 40
 /* Sweeps wait so long for company: the time between two of a user over this. */
 #define PX_SWEEP_GATHER 30
+/* So many batches may rest at a gateway before no other one is begun there. */
+#define PX_RESTING_MAX 4
 /* Between two Subscribes at a gateway; shorter when more than that would take longer than
  * PX_RECOVERY_MS. */
 #define PX_SUBSCRIBE_SPACING_MS 20
@@ -152,6 +154,7 @@ struct group {
 struct at_gateway {
 	struct list read[READ_QUEUES], subscribe;
 	struct px_mono read_since[READ_QUEUES]; /* first mark of what is in the list */
+	unsigned batches;                       /* asking or resting there */
 	struct px_mono cold_next, subscribe_next;
 	int64_t subscribe_spacing;
 	struct group group[PX_GROUPS];
@@ -245,6 +248,7 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
                      struct px_now now);
 void px_set_sweep(struct px_engine *e, struct user *u,
                   struct px_now now); /* when it is read next without a reason */
+bool px_readings_stuck(const struct px_engine *e, int g); /* too many rest for another to begin */
 void px_readings_evacuate(struct px_engine *e, int g, struct px_now now);
 void px_readings_pump(struct px_engine *e, int g, struct px_now now);
 void px_readings_tick(struct px_engine *e, struct px_now now);

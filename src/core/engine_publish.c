@@ -206,7 +206,12 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 	snprintf(a->sip.etag, sizeof a->sip.etag, "%s",
 	         op == PX_OP_INITIAL || !u->publication.etag ? "" : u->publication.etag);
 	a->sip.body = px_buf_new(0);
-	if (op == PX_OP_INITIAL || op == PX_OP_MODIFY)
+	/*
+	 * A refresh could go without the document (RFC 3903 §4.1). But Kamailio (5.6 to 6.1) with publ_cache 2, which is how presence
+	 * without a database runs, then loses the one it has, and the user vanishes. With it, it changes nothing anywhere, and mends what
+	 * a server has lost. Who was taken over and isn't read yet has none.
+	 */
+	if (op != PX_OP_REMOVE && u->presence != PX_UNKNOWN)
 		write_document(e, &a->sip.body, u, now);
 	px_esc_sent(&e->esc, now);
 	px_user_touch(e, slot);

@@ -50,7 +50,7 @@ static void reading_clear(struct reading *r)
 	r->code = NULL;
 }
 
-static struct reading *reading_new(struct px_engine *e, unsigned *index)
+static struct reading *reading_new(struct px_engine *e, int gateway, unsigned *index)
 {
 	unsigned i = 0;
 
@@ -70,10 +70,18 @@ static struct reading *reading_new(struct px_engine *e, unsigned *index)
 			return NULL;
 		e->readings++;
 	}
-	*e->reading[i] = (struct reading){.used = true};
+	*e->reading[i] = (struct reading){.used = true, .gateway = gateway};
+	e->at[gateway].batches++;
 	px_read_init(&e->reading[i]->machine, ++e->seq * 2654435761u ^ e->config.seed);
 	*index = i;
 	return e->reading[i];
+}
+
+static void reading_free(struct px_engine *e, struct reading *r)
+{
+	reading_clear(r);
+	r->used = false;
+	e->at[r->gateway].batches--;
 }
 
 /* The member if it still is the user that was asked about. */
@@ -132,8 +140,7 @@ static void reading_end(struct px_engine *e, struct reading *r)
 		if (u)
 			u->reading = u->renamed = false;
 	}
-	reading_clear(r);
-	r->used = false;
+	reading_free(e, r);
 }
 
 /* Its own reading failed for a passing reason. */
@@ -235,10 +242,9 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 		       reply->code, reply->detail);
 	if (todo & PX_R_SPLIT) {
 		unsigned other, half = r->n / 2;
-		struct reading *s = reading_new(e, &other);
+		struct reading *s = reading_new(e, r->gateway, &other);
 		r = e->reading[index];
 		if (s) {
-			s->gateway = r->gateway;
 			s->machine = r->machine;
 			s->machine.seed ^= ++e->seq;
 			s->n = r->n - half;
@@ -263,9 +269,10 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 		u->renamed = false;
 		px_user_maybe_free(e, r->user[i].slot);
 	}
-	reading_clear(r);
 	if (todo & PX_R_END)
-		r->used = false;
+		reading_free(e, r);
+	else
+		reading_clear(r);
 }
 
 /* A batch that rested: ask again, unless its gateway is no longer its users' one. */
@@ -276,7 +283,7 @@ static void reading_due(struct px_engine *e, unsigned index, struct px_now now)
 	if (!(px_read_tick(&r->machine, now) & PX_R_ASK) || reading_ask(e, index, now))
 		return;
 	if (r->n == 0) {
-		r->used = false;
+		reading_free(e, r);
 		return;
 	}
 	px_read_blocked(&r->machine, now);
@@ -286,13 +293,12 @@ static void start_reading(struct px_engine *e, int g, struct px_now now)
 {
 	struct at_gateway *at = &e->at[g];
 	unsigned index;
-	struct reading *r = reading_new(e, &index);
+	struct reading *r = reading_new(e, g, &index);
 	size_t max = e->config.backend->read_max < PX_READ_USERS ? e->config.backend->read_max
 	                                                         : PX_READ_USERS;
 
 	if (!r)
 		return;
-	r->gateway = g;
 	/* the urgent first; whoever else waits comes along */
 	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++) {
 		while (r->n < max && at->read[q].n) {
@@ -346,6 +352,11 @@ void px_readings_evacuate(struct px_engine *e, int g, struct px_now now)
 	}
 }
 
+bool px_readings_stuck(const struct px_engine *e, int g)
+{
+	return e->at[g].batches >= e->pool.gateway[g].in_flight + PX_RESTING_MAX;
+}
+
 /* When may the batch that this list asks for leave? Not set: there is none. */
 static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue q)
 {
@@ -355,6 +366,9 @@ static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue
 	struct px_mono when = at->read_since[q];
 
 	if (at->read[q].n == 0)
+		return (struct px_mono){0};
+	/* where readings fail, others wouldn't do better */
+	if (px_readings_stuck(e, g))
 		return (struct px_mono){0};
 	if (at->read[q].n < e->config.backend->read_max)
 		when.ms += gather;

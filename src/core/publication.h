@@ -11,7 +11,8 @@
  *                  +-------------------------------------+
  *                  ^  deadline            5xx, silence, lost connection, 403 ...
  *               BACKOFF <--------------- IN_FLIGHT
- *   The operation is worked out when the turn comes: no ETag: initial; a newer state: modify; nothing new: refresh; withdrawn: remove.
+ *   The operation is worked out when the turn comes: no ETag: initial; a newer state: modify; nothing new: refresh (the engine sends the document
+ *   with it: see there); withdrawn: remove.
  *   412: the ETag is dropped, and it waits for a turn at once (initial).
  */
 #ifndef PX_PUBLICATION_H

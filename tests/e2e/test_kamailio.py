@@ -221,6 +221,24 @@ def test_commands(shared, sim, meet, folder):
     assert watch.problems == []
 
 
+def test_a_refresh_changes_nothing(shared, meet, folder):
+    """Kamailio without a database forgets a document that is refreshed without it."""
+    aor = AORS[8]
+    meet(aor, "-10", "+600")
+    with Watch(folder, shared.tcp, [aor], "--all") as watch:
+        watch.wait_for(aor, "busy", timeout=8)
+        seen = len(watch.timeline[aor])
+        etag = shared.user(aor)["etag"]
+        assert shared.rpc("pua_exchange.refresh", aor) == "ok"
+        wait_until(lambda: shared.user(aor)["etag"] != etag, 5, "a new ETag")
+        wait_until(lambda: len(watch.timeline[aor]) > seen, 5, "a NOTIFY")
+        time.sleep(0.5)
+        assert all((one["status"], one["tuples"], one["persons"]) == ("busy", 1, 1)
+                   for one in watch.timeline[aor][seen:]), watch.timeline[aor][seen:]
+        watch.stop()
+    assert watch.problems == []
+
+
 def test_what_a_user_waits_for(shared, sim):
     assert shared.rpc("pua_exchange.enable", "ghost@example.test,ghost@example.test") == "ok"
     wait_until(lambda: shared.user("ghost@example.test")["watch"] == "parked", 10,
