@@ -402,7 +402,7 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 		} else {
 			px_set_sweep(e, u, now);
 			if (u->watch.state != PX_WATCH_PARKED)
-				px_mark(e, slot, u->read_failures ? READ_HOT : READ_SWEEP, now);
+				px_mark(e, slot, u->read_failures ? READ_COLD : READ_SWEEP, now);
 		}
 	}
 	if (ages(u) && now.mono.ms - u->good_at.ms >= e->config.stale_after_s * 1000)
@@ -420,7 +420,8 @@ static bool may_subscribe(const struct px_engine *e, int g)
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
 	/* the population's state comes first, if it can be read */
-	if (e->at[g].read[READ_COLD].n >= e->config.backend->read_max && !px_readings_stuck(e, g))
+	if (e->at[g].read[READ_COLD].n >= e->config.backend->read_max &&
+	    !px_readings_stuck(e, g, READ_COLD))
 		return false;
 	return gw->in_flight + 2 < gw->limit || gw->in_flight == 0;
 }

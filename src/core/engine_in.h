@@ -28,8 +28,10 @@
 #define PX_COLD_SPACING_MS 40
 /* Sweeps wait so long for company: the time between two of a user over this. */
 #define PX_SWEEP_GATHER 30
-/* So many batches may rest at a gateway before no other one is begun there. */
+/* So many batches may rest at a gateway before no other one is begun there; those whose calendar
+ * has changed don't pay for a few bad mailboxes. */
 #define PX_RESTING_MAX 4
+#define PX_RESTING_HOT_MAX 16
 /* Between two Subscribes at a gateway; shorter when more than that would take longer than
  * PX_RECOVERY_MS. */
 #define PX_SUBSCRIBE_SPACING_MS 20
@@ -248,7 +250,8 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
                      struct px_now now);
 void px_set_sweep(struct px_engine *e, struct user *u,
                   struct px_now now); /* when it is read next without a reason */
-bool px_readings_stuck(const struct px_engine *e, int g); /* too many rest for another to begin */
+bool px_readings_stuck(const struct px_engine *e, int g,
+                       enum read_queue q); /* too many rest for another to begin */
 void px_readings_evacuate(struct px_engine *e, int g, struct px_now now);
 void px_readings_pump(struct px_engine *e, int g, struct px_now now);
 void px_readings_tick(struct px_engine *e, struct px_now now);

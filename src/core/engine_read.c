@@ -352,9 +352,11 @@ void px_readings_evacuate(struct px_engine *e, int g, struct px_now now)
 	}
 }
 
-bool px_readings_stuck(const struct px_engine *e, int g)
+bool px_readings_stuck(const struct px_engine *e, int g, enum read_queue q)
 {
-	return e->at[g].batches >= e->pool.gateway[g].in_flight + PX_RESTING_MAX;
+	unsigned most = q == READ_HOT ? PX_RESTING_HOT_MAX : PX_RESTING_MAX;
+
+	return e->at[g].batches >= e->pool.gateway[g].in_flight + most;
 }
 
 /* When may the batch that this list asks for leave? Not set: there is none. */
@@ -368,7 +370,7 @@ static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue
 	if (at->read[q].n == 0)
 		return (struct px_mono){0};
 	/* where readings fail, others wouldn't do better */
-	if (px_readings_stuck(e, g))
+	if (px_readings_stuck(e, g, q))
 		return (struct px_mono){0};
 	if (at->read[q].n < e->config.backend->read_max)
 		when.ms += gather;
