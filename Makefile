@@ -36,7 +36,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts bench torture layers lint clean asan sim settings-table
+.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts check-peers bench torture layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -127,6 +127,10 @@ check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
 	tests/run io
 check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio
 	tests/run hosts
+
+# clients that others wrote, against exchange-sim; not part of check: needs Node.js, npm and its registry
+check-peers: $(BUILD)/exchange-sim
+	tests/peers/run
 
 # what it is worth: tests/bench/README.md; BENCH="publish cold follow" names parts of it
 $(BUILD)/bench/%: $(call objs,obj,tests/bench/%.c)
