@@ -8,6 +8,8 @@
 
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 30000
+/* after silence or a lost connection: whether the server works is found out by esc.h (P6) */
+#define LOST_MAX_MS 4000
 #define RETRY_AFTER_MAX_S                                                                          \
 	60                    /* a server that wishes to be left alone for longer is asked anyway  \
 	                       */
@@ -219,7 +221,9 @@ static unsigned retry_later(struct px_publication *p, const struct px_sip_answer
 {
 	if (p->failures < UINT8_MAX)
 		p->failures++;
-	int64_t ms = px_backoff(RETRY_MIN_MS, RETRY_MAX_MS, p->failures, p->seed);
+	bool lost = a->fail != PX_SIP_ANSWERED || a->status == 408;
+	int64_t ms = px_backoff(RETRY_MIN_MS, lost ? LOST_MAX_MS : RETRY_MAX_MS, p->failures,
+	                        p->seed);
 	int64_t wish = a->retry_after;
 
 	if (wish > RETRY_AFTER_MAX_S)
