@@ -19,9 +19,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "io/auth.h"
 #include "io/http.h"
 
 /* ---- certificates ---- */
@@ -961,6 +964,50 @@ static bool kdc_was_asked(void **state)
 	return recv((int)(intptr_t)*state, c, sizeof c, MSG_DONTWAIT) > 0;
 }
 
+static int64_t ahead_s; /* of the kernel's monotonic clock; timers of the loop don't know it */
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+	long rc = syscall(SYS_clock_gettime, id, t);
+
+	if (id == CLOCK_MONOTONIC)
+		t->tv_sec += ahead_s;
+	return (int)rc;
+}
+
+/* Ten minutes after there was none, a ticket is asked for again, and nobody waits for it. */
+static void a_ticket_is_tried_again(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "offer-kn-n", ca_a.file)};
+	bool asked = false;
+
+	setenv("KRB5CCNAME", "FILE:/nonexistent/cache", 1);
+	unsetenv("KRB5_CLIENT_KTNAME");
+	client_with(g, 1, PX_AUTH_AUTO);
+	start(0, 0, 5000, 1000);
+	assert_in_range(run(), 0, 1000);
+	assert_int_equal(b.a[0].status, 200);
+	unsetenv("KRB5CCNAME");
+	setenv("KRB5_CLIENT_KTNAME", keytab, 1);
+	ahead_s = PX_AUTH_AGAIN_MS / 1000 - 5;
+	start(1, 0, 5000, 1000);
+	run();
+	usleep(100000);
+	assert_false(kdc_was_asked(state));
+	ahead_s += 6;
+	start(2, 0, 5000, 1000);
+	assert_in_range(run(), 0, 1000);
+	assert_int_equal(b.a[2].status, 200);
+	for (int i = 0; i < 100 && !asked; i++) {
+		usleep(20000);
+		asked = kdc_was_asked(state);
+	}
+	assert_true(asked);
+	px_http_free(b.http); /* its timers go before the time does */
+	b.http = NULL;
+	ahead_s = 0;
+}
+
 /* Requests wait, the loop doesn't; after 3 s they go by NTLM, and from then on at once. */
 static void silent_kdc_holds_nobody(void **state)
 {
@@ -1229,6 +1276,7 @@ int main(void)
 	    T(auto_asks),
 	    T(one_password_is_sent_once),
 	    T(endless_refusal),
+	    cmocka_unit_test_setup_teardown(a_ticket_is_tried_again, silent_kdc, no_kdc),
 	    cmocka_unit_test_setup_teardown(silent_kdc_holds_nobody, silent_kdc, no_kdc),
 	    cmocka_unit_test_setup_teardown(silent_kdc_and_no_other_login, silent_kdc, no_kdc),
 	    T(stream_of_chunks),
