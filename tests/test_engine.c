@@ -1013,6 +1013,38 @@ static void test_a_server_that_always_forgets_is_not_stormed(void **state)
 	end(&r);
 }
 
+/* A proxy in front that ends each stream as soon as it runs: nobody circles through Subscribes because of it. */
+static void test_streams_that_end_at_once(void **state)
+{
+	struct rig r;
+	unsigned asked = 0;
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	for (int t = 0; t < 36000; t++) {
+		char text[32];
+		struct asked *h;
+
+		pass(&r, 100);
+		while (r.sips)
+			published(&r, 200, "e");
+		while (find(&r, PX_ASK_READ))
+			answer(&r, PX_ASK_READ, "C\n");
+		while (find(&r, PX_ASK_SUBSCRIBE)) {
+			snprintf(text, sizeof text, "I s%u\n", asked++);
+			answer(&r, PX_ASK_SUBSCRIBE, text);
+		}
+		while ((h = find(&r, PX_ASK_STREAM))) {
+			px_engine_http_data(r.e, h->id, "A\n", 2, r.now);
+			done(&r, h, PX_HTTP_CUT, 200);
+		}
+	}
+	/* at most every 2.5 minutes once it is clear */
+	assert_in_range(asked, 12, 40);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1047,6 +1079,7 @@ int main(void)
 	    cmocka_unit_test(test_another_mailbox_of_a_user_who_is_off),
 	    cmocka_unit_test(test_a_rare_sweep_comes_before_stale),
 	    cmocka_unit_test(test_a_server_that_always_forgets_is_not_stormed),
+	    cmocka_unit_test(test_streams_that_end_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,6 +128,20 @@ static void test_failing_everywhere_does_not_circle(void **state)
 	assert_in_range(asked, 12, 40);
 }
 
+/* Being followed for a moment proves nothing: only a stream that runs forgives. */
+static void test_only_a_stream_that_runs_forgives(void **state)
+{
+	(void)state;
+	struct px_watch w = {.state = PX_WATCH_GATHERING, .failures = 1, .seed = 3};
+
+	px_watch_step(&w, PX_W_PROVEN, at(1));
+	px_watch_step(&w, PX_W_FOLLOWED, at(1));
+	assert_int_equal(w.failures, 1);
+	px_watch_step(&w, PX_W_PROVEN, at(2));
+	assert_int_equal(w.failures, 0);
+	assert_int_equal(px_watch_step(&w, PX_W_LOST, at(3)), PX_W_LEAVE | PX_W_ASSIGN);
+}
+
 /* Whoever waits for nobody's answer, queue or gateway has a deadline; nothing else has. */
 static void test_random_walk(void **state)
 {
@@ -179,6 +193,7 @@ int main(void)
 	    cmocka_unit_test(test_off_from_everywhere),
 	    cmocka_unit_test(test_parked_for_an_hour),
 	    cmocka_unit_test(test_failing_everywhere_does_not_circle),
+	    cmocka_unit_test(test_only_a_stream_that_runs_forgives),
 	    cmocka_unit_test(test_random_walk),
 	    cmocka_unit_test(test_backoff_is_bounded_and_spread),
 	};

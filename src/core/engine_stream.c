@@ -122,6 +122,18 @@ static void stream_tell(struct px_engine *e, unsigned i, enum px_watch_event ev,
 		px_watch_event(e, member[m], ev, now);
 }
 
+static bool proven(const struct stream *s, struct px_now now)
+{
+	return now.mono.ms - s->machine.since.ms >= PX_STREAM_PROVEN_MS;
+}
+
+static void stream_unfollow(struct px_engine *e, unsigned i, struct px_now now)
+{
+	if (proven(e->stream[i], now))
+		stream_tell(e, i, PX_W_PROVEN, now);
+	stream_tell(e, i, PX_W_UNFOLLOWED, now);
+}
+
 static bool stream_open(struct px_engine *e, unsigned i, struct px_now now)
 {
 	struct stream *s = e->stream[i];
@@ -171,7 +183,7 @@ static void merge_another(struct px_engine *e, int gateway, uint8_t group, struc
 		    s->machine.state != PX_STREAM_RUNNING || s->n >= PX_STREAM_SMALL ||
 		    s->n + young > stream_max(e))
 			continue;
-		stream_tell(e, i, PX_W_UNFOLLOWED, now);
+		stream_unfollow(e, i, now);
 		stream_regather(e, i, now);
 		return;
 	}
@@ -199,7 +211,7 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 		s->request = 0;
 	}
 	if (todo & PX_S_UNFOLLOW)
-		stream_tell(e, i, PX_W_UNFOLLOWED, now);
+		stream_unfollow(e, i, now);
 	if (todo & PX_S_SUSPECT)
 		px_pool_suspect(&e->pool, s->gateway, now);
 	if (todo & PX_S_LOSE) {
@@ -274,6 +286,8 @@ void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item)
 			if (item->code)
 				px_user(e, slot)->trouble = px_trouble(e, item->code);
 			misplaced(e, slot);
+			if (proven(s, e->now))
+				px_watch_event(e, slot, PX_W_PROVEN, e->now);
 			px_watch_event(e, slot, PX_W_LOST, e->now);
 		}
 		break;

@@ -68,6 +68,8 @@ struct px_stream {
 #define PX_STREAM_TRIES 3
 #define PX_STREAM_BRIEF_MS                                                                         \
 	5000 /* a stream that ends sooner counts as an opening that failed: no circling */
+#define PX_STREAM_PROVEN_MS                                                                        \
+	60000 /* a stream that ran so long says that its subscriptions are good */
 #define PX_STREAM_SMALL                                                                            \
 	150 /* members; a stream that has fewer merges with another when it closes */
 

@@ -108,15 +108,15 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 		break;
 
 	case PX_WATCH_GATHERING:
-		if (ev == PX_W_FOLLOWED) {
-			w->failures = 0;
+		if (ev == PX_W_FOLLOWED)
 			return enter(w, PX_WATCH_FOLLOWED, PX_W_READ);
-		}
 		if (ev == PX_W_LOST)
 			return lose(w, now);
 		break;
 
 	case PX_WATCH_FOLLOWED:
+		if (ev == PX_W_PROVEN)
+			w->failures = 0;
 		if (ev == PX_W_UNFOLLOWED)
 			return enter(w, PX_WATCH_GATHERING, 0);
 		if (ev == PX_W_LOST)
@@ -155,7 +155,8 @@ const char *px_watch_state_name(enum px_watch_state s)
 const char *px_watch_event_name(enum px_watch_event ev)
 {
 	static const char *const name[PX_W_EVENTS] = {
-	    "want",       "off",  "homed",  "turn",      "deferred", "subscribed", "followed",
-	    "unfollowed", "lost", "server", "transient", "user",     "retry",      "due"};
+	    "want",       "off",       "homed",  "turn",       "deferred",
+	    "subscribed", "followed",  "proven", "unfollowed", "lost",
+	    "server",     "transient", "user",   "retry",      "due"};
 	return name[ev];
 }

@@ -40,6 +40,7 @@ enum px_watch_event {
 	                    matter */
 	PX_W_SUBSCRIBED, /* the server holds a subscription for it */
 	PX_W_FOLLOWED,   /* its stream runs */
+	PX_W_PROVEN,     /* its stream has run for long: earlier failures are forgotten */
 	PX_W_UNFOLLOWED, /* its stream is reopened: nothing is lost yet */
 	PX_W_LOST,       /* the subscription is gone or was refused */
 	PX_W_SERVER,     /* its gateway can't be reached */
@@ -66,7 +67,7 @@ enum {
 /* Begins zeroed, with seed set. Owned by the user record that embeds it; nothing to free. */
 struct px_watch {
 	uint8_t state;      /* enum px_watch_state */
-	uint8_t failures;   /* in a row; 0 again once followed */
+	uint8_t failures;   /* in a row; 0 again once followed for long */
 	bool swept;         /* no subscriptions: HOMED leads to SWEPT */
 	uint32_t seed;      /* spreads retries */
 	struct px_mono due; /* BACKOFF, PARKED: set. The others wait for an answer, a queue or a
