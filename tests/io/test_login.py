@@ -85,6 +85,7 @@ AUTH = {
     "negotiate": GSSAPI.format(mechs="krb5", bound="Off"),
     "both": GSSAPI.format(mechs="krb5\n    GssapiAllowedMech ntlmssp", bound="On"),
 }
+AUTH["all"] = AUTH["both"] + "\n    GssapiBasicAuth On"
 
 
 def find(program):
@@ -381,7 +382,7 @@ def test_auto_by_gateway(site, keytab):
     assert [len(s.w.said(f"login={one}")) for one in ("basic", "ntlm", "negotiate")] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("offers, auth", [("basic", "basic"), ("ntlm", "ntlm"), ("both", "auto"),
+@pytest.mark.parametrize("offers, auth", [("basic", "basic"), ("ntlm", "ntlm"), ("all", "auto"),
                                           ("basic", "auto")])
 def test_wrong_password(site, offers, auth):
     """It costs the account one failed login, and the log says by what."""
