@@ -149,7 +149,8 @@ static void wait_for_close(SSL *s)
 		;
 }
 
-/* "kb-b": offers Negotiate (k) and Basic (b), and takes the latter; n is NTLM. */
+/* "kb-b": offers Negotiate (k) and Basic (b), and takes the latter; n is NTLM, f too, but wants it
+ * for each request and not for each connection. */
 static void offer(SSL *s, const char *in, const char *how, unsigned nth)
 {
 	/* [MS-NLMP] 2.2.1.2: a CHALLENGE_MESSAGE with Unicode, NTLM and an empty target info */
@@ -162,7 +163,8 @@ static void offer(SSL *s, const char *in, const char *how, unsigned nth)
 	bool ntlm = strstr(in, "\r\nAuthorization: NTLM TlRMTVNTUAAD");
 	char lines[256];
 
-	if ((takes == 'b' && basic) || (takes == 'n' && (ntlm || nth > 3)))
+	if ((takes == 'b' && basic) || (takes == 'n' && (ntlm || nth > 3)) ||
+	    (takes == 'f' && ntlm))
 		plain_answer(s, "200 OK", "", "fine");
 	else if (memchr(how, 'n', offered) && strstr(in, "NTLM TlRMTVNTUAAB"))
 		plain_answer(s, "401 Unauthorized", challenge, "no");
@@ -876,6 +878,25 @@ static void one_password_is_sent_once(void **state)
 	assert_int_equal(requests - before, 5);
 }
 
+/* A server that forgets who has the connection gets the login again, and the body whole. */
+static void ntlm_for_each_request(void **state)
+{
+	struct px_http_gateway g[] = {gateway("localhost", GOOD, "offer-n-f", ca_a.file)};
+
+	(void)state;
+	client_with(g, 1, PX_AUTH_NTLM);
+	for (uint64_t i = 0; i < 4; i++) {
+		struct px_buf body = bytes(40000);
+
+		px_http_start(b.http, i, 0, &body, "alice@example.test", NULL, 3000, 1000);
+		run();
+		assert_int_equal(b.a[i].fail, PX_HTTP_ANSWERED);
+		assert_int_equal(b.a[i].status, 200);
+		assert_true(request_has("Authorization: NTLM TlRMTVNTUAAD"));
+		assert_true(request_has("\r\nContent-Length: 40000\r\n"));
+	}
+}
+
 static void endless_refusal(void **state)
 {
 	struct px_http_gateway g[] = {gateway("localhost", GOOD, "endless401", ca_a.file)};
@@ -1275,6 +1296,7 @@ int main(void)
 	    T(ntlm),
 	    T(auto_asks),
 	    T(one_password_is_sent_once),
+	    T(ntlm_for_each_request),
 	    T(endless_refusal),
 	    cmocka_unit_test_setup_teardown(a_ticket_is_tried_again, silent_kdc, no_kdc),
 	    cmocka_unit_test_setup_teardown(silent_kdc_holds_nobody, silent_kdc, no_kdc),
