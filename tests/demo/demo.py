@@ -119,7 +119,7 @@ def gist(process):
     """What a program that failed has to say for itself: its errors, else its last words."""
     lines = re.sub(r"\033\[[0-9;]*m", "", process.output()).splitlines()
     errors = [line for line in lines if re.search(r" (ERROR|CRITICAL): ", line)]
-    said = errors[:8] or [line for line in lines[-8:] if line]
+    said = errors[:8] or [line for line in lines if line and " INFO: " not in line][-8:]
     if any("could not find module" in line for line in errors):
         said.append("make deps installs Kamailio's modules on Debian 12")
     return "".join(f"\n  {line}" for line in said)
@@ -211,7 +211,8 @@ class Demo:
         """Once a turn: is everybody still there, who is where, what is new to show."""
         now = time.time()
         for one in (self.sim, self.kamailio, self.watch):
-            assert one.process.running(), f"{one.process.name} ended{gist(one.process)}"
+            assert one.process.running(), \
+                f"{one.process.name} ended ({one.process.child.returncode}){gist(one.process)}"
         if now - self.looked >= 0.5:
             self.looked = now
             self.homes_now = {one["mailbox"]: one["cas"]
