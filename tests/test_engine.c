@@ -1045,6 +1045,82 @@ static void test_streams_that_end_at_once(void **state)
 	end(&r);
 }
 
+/* A user who is removed and added again gets another slot: the board must forget the old one first, or it forgets the user. */
+static void test_the_board_forgets_before_it_learns(void **state)
+{
+	struct rig r;
+	struct px_action *a;
+	size_t n, drops = 0, puts = 0;
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", false, r.now);
+	turn(&r);
+	px_engine_user_put(r.e, "bob@example.test", "bob2@example.test", false, r.now);
+	px_engine_user_remove(r.e, "alice@example.test", r.now);
+	px_engine_user_remove(r.e, "bob@example.test", r.now);
+	assert_int_equal(
+	    px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now), 1);
+	px_engine_pump(r.e, r.now);
+	a = px_engine_actions(r.e, &n);
+	for (size_t i = 0; i < n; i++) {
+		puts += a[i].kind == PX_DO_BOARD_PUT;
+		drops += a[i].kind == PX_DO_BOARD_DROP && puts == 0;
+	}
+	assert_int_equal(puts, 1);
+	assert_int_equal(drops, 1);
+	end(&r);
+}
+
+/* Whoever is chosen as probe may turn out to have nothing to send; the next one goes. */
+static void test_a_probe_that_has_nothing_to_send(void **state)
+{
+	struct rig r;
+	const struct px_sip_answer silence = {
+	    .fail = PX_SIP_TIMEOUT, .expires = -1, .min_expires = -1, .retry_after = -1};
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.publish_expires = 60;
+	begin(&r, c);
+	for (int i = 0; i < 4; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+	}
+	pass(&r, 400);
+	while (find(&r, PX_ASK_READ))
+		answer(&r, PX_ASK_READ, "C\nC\n");
+	turn(&r);
+	while (r.sips)
+		published(&r, 200, "e");
+	/* all but the last are switched off, which the server doesn't hear before what it has lapses */
+	for (int i = 0; i < 3; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, false, r.now);
+	}
+	int64_t last = r.now.mono.ms, gap = 0;
+	for (int64_t end_at = r.now.mono.ms + 200000; r.now.mono.ms < end_at;) {
+		/* nothing but its own deadline wakes it */
+		int64_t by = px_engine_due(r.e, r.now).ms - r.now.mono.ms;
+
+		r.now.mono.ms += by > 0 ? by : 1;
+		r.now.wall.ms += by > 0 ? by : 1;
+		turn(&r);
+		while (r.sips) {
+			gap = r.now.mono.ms - last > gap ? r.now.mono.ms - last : gap;
+			last = r.now.mono.ms;
+			uint64_t id = r.sip[0].id;
+			memmove(r.sip, r.sip + 1, --r.sips * sizeof *r.sip);
+			px_engine_sip_done(r.e, id, &silence, r.now);
+		}
+	}
+	assert_in_range(gap, 1, 2500);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1080,6 +1156,8 @@ int main(void)
 	    cmocka_unit_test(test_a_rare_sweep_comes_before_stale),
 	    cmocka_unit_test(test_a_server_that_always_forgets_is_not_stormed),
 	    cmocka_unit_test(test_streams_that_end_at_once),
+	    cmocka_unit_test(test_the_board_forgets_before_it_learns),
+	    cmocka_unit_test(test_a_probe_that_has_nothing_to_send),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -601,16 +601,21 @@ void px_engine_pump(struct px_engine *e, struct px_now now)
 {
 	px_follow_pump(e, now);
 	px_publish_pump(e, now);
-	for (uint32_t i = 0; i < e->touched_n; i++) {
-		uint32_t slot = e->touched[i];
-		struct user *u = px_user(e, slot);
-		u->touched = false;
-		px_user_schedule(e, slot);
-		struct px_action *a =
-		    px_action_add(e, u->used ? PX_DO_BOARD_PUT : PX_DO_BOARD_DROP);
-		if (a)
-			a->user = slot;
-	}
+	/* rows are found by key: a user who has got another slot must not be dropped with the old one */
+	for (int used = 0; used <= 1; used++)
+		for (uint32_t i = 0; i < e->touched_n; i++) {
+			uint32_t slot = e->touched[i];
+			struct user *u = px_user(e, slot);
+
+			if (u->used != used)
+				continue;
+			u->touched = false;
+			px_user_schedule(e, slot);
+			struct px_action *a =
+			    px_action_add(e, used ? PX_DO_BOARD_PUT : PX_DO_BOARD_DROP);
+			if (a)
+				a->user = slot;
+		}
 	e->touched_n = 0;
 }
 

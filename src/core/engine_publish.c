@@ -220,7 +220,7 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 
 /* While the server is down everybody backs off; the probe that finds it back (P6) must not wait for
  * the first of them. */
-static void find_prober(struct px_engine *e, struct px_now now)
+static bool find_prober(struct px_engine *e, struct px_now now)
 {
 	for (uint32_t i = 0; i < e->end; i++) {
 		uint32_t slot = (e->prober + i) % e->end;
@@ -236,18 +236,20 @@ static void find_prober(struct px_engine *e, struct px_now now)
 		if (todo & PX_PUB_QUEUE) {
 			e->prober = slot + 1;
 			px_publish_do(e, slot, todo & ~(unsigned)PX_PUB_LOST, now);
-			return;
+			return true;
 		}
 	}
+	return false;
 }
 
 void px_publish_pump(struct px_engine *e, struct px_now now)
 {
 	if (e->check_why && px_due(e->check_next, now))
 		px_check_all(e, e->check_why, now);
-	if (e->esc.down && !e->urgent.n && !e->calm.n && px_esc_may_send(&e->esc, now))
-		find_prober(e, now);
-	while ((e->urgent.n || e->calm.n) && px_esc_may_send(&e->esc, now)) {
+	while (px_esc_may_send(&e->esc, now)) {
+		/* whoever is found may turn out to have nothing to send */
+		if (!e->urgent.n && !e->calm.n && !(e->esc.down && find_prober(e, now)))
+			break;
 		/* refreshes and checks get a turn even in an endless storm of changes */
 		bool calm = e->calm.n && (!e->urgent.n || e->calm_debt >= 8);
 
