@@ -865,8 +865,11 @@ static void list_one(void *arg, const struct subscription *sub)
 	    l->out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I}", "mailbox",
 	                      store_address(l->call->c->ews->store, sub->mailbox, address), "cas",
 	                      front_name(l->call->c->front, sub->cas), "server", server, "id",
-	                      sub->id, "kind", sub->pull ? "pull" : "streaming", "streamed",
-	                      sub->stream != NULL, "queued", (json_int_t)sub->qlen));
+	                      sub->id, "kind",
+	                      sub->push   ? "push"
+	                      : sub->pull ? "pull"
+	                                  : "streaming",
+	                      "streamed", sub->stream != NULL, "queued", (json_int_t)sub->qlen));
 }
 
 static json_t *get_subscriptions(struct call *call)

@@ -8,6 +8,7 @@
 #include "freebusy.h"
 #include "grammar.h"
 #include "ids.h"
+#include "push.h"
 #include "when.h"
 
 #define OPEN(name) "<m:" name " xmlns:m=\"" NS_MESSAGES "\" xmlns:t=\"" NS_TYPES "\">"
@@ -201,6 +202,7 @@ static void subscribe(struct req *r)
 	bool everything = all && (strcmp(all, "true") == 0 || strcmp(all, "1") == 0), other;
 	char *mark = xml_text(xml_child(kind, "Watermark"));
 	const char *code;
+	char *url = NULL;
 	uint64_t number;
 	bool bad_mark = *mark && !watermark_parse(mark, &number);
 
@@ -208,11 +210,6 @@ static void subscribe(struct req *r)
 	free(mark);
 	if (moving(r, "Subscribe"))
 		return;
-	if (xml_is(kind, NS_MESSAGES, "PushSubscriptionRequest")) {
-		error(r, "Subscribe", "ErrorInvalidSubscriptionRequest",
-		      "Push subscriptions are not imitated by this server.");
-		return;
-	}
 	if (everything == (ids != NULL)) {
 		error(
 		    r, "Subscribe", "ErrorInvalidSubscriptionRequest",
@@ -235,7 +232,19 @@ static void subscribe(struct req *r)
 	ask.pull = xml_is(kind, NS_MESSAGES, "PullSubscriptionRequest");
 	if (ask.pull)
 		ask.timeout_minutes = (int)number_of(xml_child(kind, "Timeout"));
+	if (xml_is(kind, NS_MESSAGES, "PushSubscriptionRequest")) {
+		url = xml_text(xml_child(kind, "URL"));
+		ask.push_url = url;
+		ask.timeout_minutes = (int)number_of(xml_child(kind, "StatusFrequency"));
+	}
+	if (url && !push_url_good(url)) {
+		free(url);
+		error(r, "Subscribe", "ErrorInvalidPushSubscriptionUrl",
+		      "The push subscription URL is invalid.");
+		return;
+	}
 	sub = sub_create(r->e->subs, &ask, r->e->now_ms);
+	free(url);
 	if (!sub) {
 		error(r, "Subscribe", "ErrorExceededSubscriptionCount",
 		      "You have exceeded the available subscriptions for your account. Remove "
@@ -249,7 +258,7 @@ static void subscribe(struct req *r)
 	                              "ResponseClass=\"Success\"><m:ResponseCode>NoError"
 	                              "</m:ResponseCode><m:SubscriptionId>%s</m:SubscriptionId>",
 	    sub->id);
-	if (sub->pull) {
+	if (sub->pull || sub->push) {
 		buf_str(&r->a->body, "<m:Watermark>");
 		sub_watermark(&r->a->body, sub, 0);
 		buf_str(&r->a->body, "</m:Watermark>");
@@ -280,6 +289,11 @@ static void unsubscribe(struct req *r)
 		      "The specified subscription was not found.");
 		return;
 	}
+	if (sub->push) {
+		error(r, "Unsubscribe", "ErrorInvalidPullSubscriptionId",
+		      "A push subscription ends by the answer to a notification.");
+		return;
+	}
 	sub_drop(r->e->subs, sub, "ErrorSubscriptionNotFound");
 	buf_str(
 	    &r->a->body,
@@ -296,7 +310,7 @@ static void get_events(struct req *r)
 	char *mark = xml_text(xml_child(r->op, "Watermark"));
 	struct subscription *sub = subscription_of(r, id);
 	struct buf events = {0}, *b = &r->a->body;
-	uint64_t number = 0;
+	uint64_t number = 0, last;
 	bool good = watermark_parse(mark, &number), more;
 
 	if (!sub) {
@@ -313,7 +327,7 @@ static void get_events(struct req *r)
 		      "subscription was removed.");
 		sub_drop(r->e->subs, sub, NULL);
 	} else if (!moving(r, "GetEvents")) {
-		more = sub_events_after(r->e->subs, sub, number, &events);
+		more = sub_events_after(r->e->subs, sub, number, &events, &last);
 		buf_fmt(
 		    b,
 		    OPEN("GetEventsResponse") "<m:ResponseMessages><m:GetEventsResponseMessage "

@@ -19,6 +19,7 @@
 
 #include "control.h"
 #include "front.h"
+#include "poster.h"
 
 static const char usage[] =
     "exchange-sim: an Exchange for tests: one store behind several client access servers\n"
@@ -356,18 +357,21 @@ static struct mailbox *service_mailbox(struct store *s, const struct options *o)
 	return store_add(s, address);
 }
 
-static void run(struct main *m, struct front *f)
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void run(struct main *m, struct front *f, struct poster *p)
 {
 	int64_t due = m->loop.now_ms;
 
 	while (!m->over) {
-		int64_t delayed, timers;
-
 		loop_turn(&m->loop, due);
-		delayed = front_tick(f);
+		due = front_tick(f);
 		subs_flush(m->ews.subs, m->loop.now_ms);
-		timers = subs_tick(m->ews.subs, m->loop.now_ms);
-		due = delayed < timers ? delayed : timers;
+		due = least(due, subs_tick(m->ews.subs, m->loop.now_ms));
+		due = least(due, poster_tick(p));
 	}
 }
 
@@ -396,6 +400,7 @@ int main(int argc, char **argv)
 	struct store *store;
 	struct front *front;
 	struct control *control;
+	struct poster *poster;
 	char password[256];
 	const char *why = "";
 	sigset_t set;
@@ -436,6 +441,7 @@ int main(int argc, char **argv)
 	if (!m.ews.service)
 		give_up("--account", "isn't a name a mailbox can have");
 	m.ews.subs = subs_new(o.front.ncas, &o.limits, store, &counters, front_wake, NULL);
+	poster = poster_new(&m.loop, m.ews.subs);
 	ca = cert_ca_new();
 	if (!ca)
 		give_up("certificates", "OpenSSL failed");
@@ -449,10 +455,11 @@ int main(int argc, char **argv)
 	if (!control)
 		give_up("--control", "the port can't be opened");
 	announce(&o, front, control);
-	run(&m, front);
+	run(&m, front, poster);
 
 	control_free(control);
 	front_free(front);
+	poster_free(poster);
 	subs_free(m.ews.subs);
 	store_free(store);
 	cert_ca_free(ca);

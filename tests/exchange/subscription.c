@@ -9,6 +9,7 @@
 
 #include "grammar.h"
 #include "ids.h"
+#include "push.h"
 #include "when.h"
 
 #define SWEEP_MS 1000
@@ -22,12 +23,22 @@ struct subs {
 	void *wake_arg;
 	struct subscription *by_id[CAS_MAX];
 	struct stream *streams;
+	struct pushes pushes;
 	bool dirty;
 	int64_t wall_s, now_ms, swept_ms;
 };
 
 static void changed(void *arg, struct mailbox *mb, const struct meeting *m, enum change change,
                     bool freebusy);
+
+static bool nobody_listens(void *arg, const struct subscription *sub, const char *body, size_t len)
+{
+	(void)arg;
+	(void)sub;
+	(void)body;
+	(void)len;
+	return false;
+}
 
 struct subs *subs_new(unsigned ncas, const struct subs_limits *limits, struct store *store,
                       struct counters *counters, stream_wake_fn *wake, void *arg)
@@ -40,6 +51,7 @@ struct subs *subs_new(unsigned ncas, const struct subs_limits *limits, struct st
 	s->counters = counters;
 	s->wake = wake;
 	s->wake_arg = arg;
+	s->pushes = (struct pushes){.send = nobody_listens, .due_ms = INT64_MAX};
 	store_on_change(store, changed, s);
 	return s;
 }
@@ -53,6 +65,34 @@ void subs_free(struct subs *s)
 			sub_drop(s, s->by_id[c], NULL);
 	store_on_change(s->store, NULL, NULL);
 	free(s);
+}
+
+void subs_on_push(struct subs *s, push_send_fn *send, void *arg)
+{
+	s->pushes.send = send;
+	s->pushes.arg = arg;
+}
+
+void subs_pushed(struct subs *s, unsigned cas, const char *id, enum push_answer answer,
+                 int64_t now_ms)
+{
+	struct subscription *sub = sub_find(s, cas, id);
+
+	if (!sub || !sub->push)
+		return;
+	if (!push_answered(s, &s->pushes, sub, answer, now_ms)) {
+		sub_drop(s, sub, NULL);
+		return;
+	}
+	while (sub->qlen && sub->queue[sub->qfirst].number <= sub->push->told) {
+		sub->qfirst = (sub->qfirst + 1) % sub->qcap;
+		sub->qlen--;
+	}
+}
+
+const struct subs_limits *subs_limits(const struct subs *s)
+{
+	return &s->limits;
 }
 
 void subs_wall(struct subs *s, int64_t wall_s, int64_t now_ms)
@@ -97,6 +137,9 @@ struct subscription *sub_create(struct subs *s, const struct sub_ask *ask, int64
 	    s->limits.minute_ms * (ask->pull ? ask->timeout_minutes : STREAMING_IDLE_MINUTES);
 	HASH_ADD_STR(s->by_id[ask->cas], id, sub);
 	DL_APPEND(ask->mailbox->subs, sub);
+	if (ask->push_url)
+		push_begin(&s->pushes, sub, ask->push_url,
+		           ask->timeout_minutes * s->limits.minute_ms, now_ms);
 	return sub;
 }
 
@@ -202,6 +245,10 @@ void sub_drop(struct subs *s, struct subscription *sub, const char *code)
 		if (code)
 			ready(s, st);
 	}
+	if (sub->push && code)
+		push_say_error(s, &s->pushes, sub, code);
+	if (sub->push)
+		push_end(&s->pushes, sub);
 	HASH_DEL(s->by_id[sub->cas], sub);
 	DL_DELETE(sub->mailbox->subs, sub);
 	free(sub->queue);
@@ -246,7 +293,7 @@ void subs_each(struct subs *s, void (*fn)(void *arg, const struct subscription *
 }
 
 /* --- events --- */
-static void push(struct subs *s, struct subscription *sub, struct event ev)
+static void enqueue(struct subs *s, struct subscription *sub, struct event ev)
 {
 	if (!(sub->mask & (unsigned)ev.kind))
 		return;
@@ -275,6 +322,8 @@ static void push(struct subs *s, struct subscription *sub, struct event ev)
 		sub->stream->dirty = true;
 		s->dirty = true;
 	}
+	if (sub->push)
+		push_event(&s->pushes, sub, s->now_ms);
 }
 
 static void changed(void *arg, struct mailbox *mb, const struct meeting *m, enum change change,
@@ -293,15 +342,15 @@ static void changed(void *arg, struct mailbox *mb, const struct meeting *m, enum
 			continue;
 		ev.folder = false;
 		ev.kind = kinds[change];
-		push(s, sub, ev);
+		enqueue(s, sub, ev);
 		if (freebusy) {
 			ev.kind = EV_FREEBUSY;
-			push(s, sub, ev);
+			enqueue(s, sub, ev);
 		}
 		if (change != CHANGE_MODIFIED) { /* the folder's count of items changed */
 			ev.kind = EV_MODIFIED;
 			ev.folder = true;
-			push(s, sub, ev);
+			enqueue(s, sub, ev);
 		}
 	}
 }
@@ -333,7 +382,7 @@ static void write_event(struct buf *b, const struct subscription *sub, const str
 	char at[WHEN_TEXT];
 
 	buf_fmt(b, "<t:%s>", name);
-	if (sub->pull) {
+	if (sub->pull || sub->push) {
 		buf_str(b, "<t:Watermark>");
 		sub_watermark(b, sub, ev->number);
 		buf_str(b, "</t:Watermark>");
@@ -376,7 +425,8 @@ bool watermark_parse(const char *text, uint64_t *number)
 	return true;
 }
 
-bool sub_events_after(struct subs *s, struct subscription *sub, uint64_t number, struct buf *b)
+bool sub_events_after(struct subs *s, struct subscription *sub, uint64_t number, struct buf *b,
+                      uint64_t *last)
 {
 	unsigned n = 0;
 
@@ -389,6 +439,7 @@ bool sub_events_after(struct subs *s, struct subscription *sub, uint64_t number,
 		if (n == EVENTS_AT_ONCE)
 			return true;
 		write_event(b, sub, ev);
+		*last = ev->number;
 		n++;
 	}
 	return false;
@@ -433,7 +484,7 @@ struct stream *stream_open(struct subs *s, unsigned cas, unsigned backend, struc
 		struct subscription *sub = sub_find(s, cas, ids[i]);
 
 		astray = astray || (sub && sub->backend != backend);
-		if (!sub || sub->pull || sub->backend != backend) {
+		if (!sub || sub->pull || sub->push || sub->backend != backend) {
 			bad[nbad++] = ids[i];
 			continue;
 		}
@@ -571,7 +622,7 @@ void subs_flush(struct subs *s, int64_t now_ms)
 
 int64_t subs_tick(struct subs *s, int64_t now_ms)
 {
-	int64_t due = s->swept_ms + SWEEP_MS;
+	int64_t due = s->swept_ms + SWEEP_MS, pushed;
 	struct subscription *sub, *tmp;
 	struct stream *st;
 
@@ -582,7 +633,8 @@ int64_t subs_tick(struct subs *s, int64_t now_ms)
 		for (unsigned c = 0; c < s->ncas; c++)
 			for (sub = s->by_id[c]; sub; sub = tmp) {
 				tmp = sub->hh.next;
-				if (!sub->stream && now_ms - sub->idle_since_ms >= sub->idle_max_ms)
+				if (!sub->stream && !sub->push &&
+				    now_ms - sub->idle_since_ms >= sub->idle_max_ms)
 					sub_drop(s, sub, NULL);
 			}
 	}
@@ -602,5 +654,6 @@ int64_t subs_tick(struct subs *s, int64_t now_ms)
 		if (st->ends_ms < due)
 			due = st->ends_ms;
 	}
-	return due;
+	pushed = push_tick(s, &s->pushes, now_ms);
+	return pushed < due ? pushed : due;
 }

@@ -54,6 +54,7 @@ struct subscription {
 	struct subscription *prev, *next; /* of the same mailbox */
 	unsigned mask;                    /* enum event_mask, or-ed */
 	bool pull;
+	struct push *push;   /* of a push subscription (push.h); else NULL */
 	bool calendar;       /* the calendar is among its folders; otherwise it hears nothing */
 	bool deaf;           /* its mailbox moved away: lives, and hears nothing */
 	bool missed;         /* events were lost for want of room */
@@ -101,7 +102,8 @@ struct sub_ask {
 	struct mailbox *mailbox;
 	unsigned mask;
 	bool pull, calendar;
-	int timeout_minutes; /* of a pull subscription */
+	int timeout_minutes;  /* of a pull subscription; of a push one StatusFrequency */
+	const char *push_url; /* NULL: not push */
 };
 /* NULL: the mailbox has as many as it may. */
 struct subscription *sub_create(struct subs *s, const struct sub_ask *ask, int64_t now_ms);
@@ -122,8 +124,30 @@ void subs_each(struct subs *s, void (*fn)(void *arg, const struct subscription *
 void sub_watermark(struct buf *b, const struct subscription *sub, uint64_t number);
 /* False: not a watermark. */
 bool watermark_parse(const char *text, uint64_t *number);
-/* Appends the events (t:CreatedEvent ...) after that number, at most EVENTS_AT_ONCE. */
-bool sub_events_after(struct subs *s, struct subscription *sub, uint64_t number, struct buf *b);
+/*
+ * Appends the events (t:CreatedEvent ...) after that number, at most EVENTS_AT_ONCE; *last: the
+ * number of the last one, unchanged if there is none. Returns whether there are more.
+ */
+bool sub_events_after(struct subs *s, struct subscription *sub, uint64_t number, struct buf *b,
+                      uint64_t *last);
+
+/*
+ * Push subscriptions. send posts a notification to its listener (sub->push->url) and calls
+ * subs_pushed when that has ended; false: it can't now.
+ */
+enum push_answer { PUSH_OK, PUSH_UNSUBSCRIBE, PUSH_FAILED };
+typedef bool push_send_fn(void *arg, const struct subscription *sub, const char *body, size_t len);
+struct pushes {
+	push_send_fn *send;
+	void *arg;
+	struct subscription *first;
+	int64_t due_ms;
+};
+void subs_on_push(struct subs *s, push_send_fn *send, void *arg);
+/* id: of a subscription that may be gone meanwhile */
+void subs_pushed(struct subs *s, unsigned cas, const char *id, enum push_answer answer,
+                 int64_t now_ms);
+const struct subs_limits *subs_limits(const struct subs *s);
 
 /* How many streams count against this mailbox there. */
 unsigned streams_of(const struct subs *s, unsigned cas, const struct mailbox *anchor);

@@ -219,9 +219,9 @@ static void subscriptions_have_conditions(void **state)
 	refused(w, ENVELOPE(SP1 U1, STREAMING(EVENTS)), 200, "ErrorInvalidSubscriptionRequest");
 	refused(w,
 	        ENVELOPE(SP1 U1, "<m:Subscribe><m:PushSubscriptionRequest>" CALENDAR PULL_EVENTS
-	                         "<t:StatusFrequency>1</t:StatusFrequency><t:URL>http://x/</t:URL>"
+	                         "<t:StatusFrequency>1</t:StatusFrequency><t:URL>ftp://x/</t:URL>"
 	                         "</m:PushSubscriptionRequest></m:Subscribe>"),
-	        200, "ErrorInvalidSubscriptionRequest");
+	        200, "ErrorInvalidPushSubscriptionUrl");
 	refused(w,
 	        ENVELOPE(SP1 U1,
 	                 PULL(CALENDAR PULL_EVENTS "<t:Watermark>AA==</t:Watermark>" TIMEOUT("5"))),

@@ -601,6 +601,156 @@ static void too_many_at_once_are_throttled(void **state)
 	assert_int_equal(counted(w, "refusals.ErrorServerBusy"), 2);
 }
 
+static void answers_are_spoilt_on_demand(void **state)
+{
+	static const struct {
+		const char *fault, *found;
+		int status; /* 0: the answer never ends, or not well */
+	} rows[] = {
+	    {"{\"how\":\"503\",\"retry_after\":7}", "Retry-After: 7", 503},
+	    {"{\"how\":\"503\"}", "", 503},
+	    {"{\"how\":\"page\"}", "Content-Type: text/html", 200},
+	    {"{\"how\":\"type\",\"type\":\"image/png\"}", "Content-Type: image/png", 200},
+	    {"{\"how\":\"cut\",\"bytes\":30}", "\r\n1E\r\n<?xml", 0},
+	    {"{\"prefix\":\"other\",\"comments\":true}", "<soapenv:Envelope", 200},
+	    {"{\"chunk\":3,\"bom\":true}", "\r\n3\r\n\xef\xbb\xbf\r\n3\r\n<?x\r\n", 200},
+	};
+	struct world *w = *state;
+	struct conn *c, *s;
+	char *id;
+
+	start(w, nothing);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char fault[200];
+
+		/* the next one of that kind on that server only */
+		snprintf(fault, sizeof fault,
+		         "{\"cas\":\"cas2\",\"kind\":\"Subscribe\",\"times\":1,%s",
+		         rows[i].fault + 1);
+		told(w, "POST", "/faults", fault);
+		c = dial(w, 0);
+		assert_int_equal(ask(c, ENVELOPE(SP1 U(1), STREAMING(CALENDAR EVENTS))), 200);
+		hang_up(c);
+		c = dial(w, 1);
+		assert_int_equal(ask(c, ENVELOPE(SP1 U(1), "<m:X/>")), 500);
+		assert_int_equal(ask(c, ENVELOPE(SP1 U(1), STREAMING(CALENDAR EVENTS))),
+		                 rows[i].status);
+		if (!memmem(c->in.p, c->in.len, rows[i].found, strlen(rows[i].found)))
+			fail_msg("%s: %s", fault, c->in.p);
+		hang_up(c);
+		c = dial(w, 1);
+		assert_int_equal(ask(c, ENVELOPE(SP1 U(1), STREAMING(CALENDAR EVENTS))), 200);
+		assert_null(strstr(c->in.p, "soapenv"));
+		hang_up(c);
+	}
+	/* what takes for ever ends when the faults do */
+	told(w, "POST", "/faults", "{\"how\":\"trickle\",\"kind\":\"Subscribe\"}");
+	told(w, "POST", "/faults", "{\"how\":\"endless\"}");
+	c = dial(w, 0);
+	send_ews(c, ENVELOPE(SP1 U(1), STREAMING(CALENDAR EVENTS)));
+	assert_true(comes(c, "\r\n1\r\n<\r\n"));
+	s = dial(w, 0);
+	send_ews(s, ENVELOPE(SP1 U(1), GET_STREAMING(ID("none"), "1")));
+	assert_true(comes(s, "and so on</filler><filler"));
+	told(w, "DELETE", "/faults", "");
+	assert_true(comes(c, "\r\n0\r\n\r\n"));
+	while (more(s))
+		buf_drop(&s->in, s->in.len);
+	hang_up(s);
+	/* streams too */
+	told(w, "POST", "/faults", "{\"prefix\":\"other\",\"joined\":true,\"cdata\":true}");
+	buf_drop(&c->in, c->in.len);
+	send_ews(c, ENVELOPE(SP1 U(1), STREAMING(CALENDAR EVENTS)));
+	assert_true(comes(c, "msg:SubscriptionId><![CDATA["));
+	told(w, "DELETE", "/faults", "");
+	id = subscribed(c);
+	told(w, "POST", "/faults", "{\"prefix\":\"other\"}");
+	s = streaming(w, 0, id, "30");
+	told(w, "POST", "/meetings",
+	     "{\"mailbox\":\"user1@example.test\",\"start\":\"+60\",\"end\":\"+120\"}");
+	assert_true(comes(s, "<typ:CreatedEvent>"));
+	hang_up(s);
+	hang_up(c);
+	free(id);
+}
+
+static int listening(int *port)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof sa;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+	*port = ntohs(sa.sin_port);
+	return fd;
+}
+
+/* One notification that holds the text, answered with that status. */
+static void hears(int listener, const char *text, const char *status)
+{
+	struct pollfd p = {.fd = listener, .events = POLLIN};
+	struct conn *c = xcalloc(1, sizeof *c);
+	char body[1000], head[200];
+
+	assert_int_equal(poll(&p, 1, PATIENCE_MS), 1);
+	c->fd = accept(listener, NULL, NULL);
+	assert_true(c->fd >= 0);
+	assert_true(comes(c, "</soap11:Envelope>"));
+	if (!strstr(c->in.p, text))
+		fail_msg("no %s in %s", text, c->in.p);
+	assert_memory_equal(c->in.p, "POST /told?a=b HTTP/1.1\r\n", 25);
+	assert_non_null(strstr(c->in.p, "\r\nContent-Type: text/xml; charset=utf-8\r\n"));
+	snprintf(body, sizeof body,
+	         "<s:Envelope xmlns:s=\"" NS_SOAP
+	         "\"><s:Body><SendNotificationResult xmlns=\"" NS_MESSAGES
+	         "\"><SubscriptionStatus>%s</SubscriptionStatus>"
+	         "</SendNotificationResult></s:Body></s:Envelope>",
+	         status);
+	snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", strlen(body));
+	put(c, head, strlen(head));
+	put(c, body, strlen(body));
+	while (more(c))
+		; /* the simulator closes first */
+	hang_up(c);
+}
+
+static void push_reaches_its_listener(void **state)
+{
+	struct world *w = *state;
+	int port, listener = listening(&port);
+	char body[2000];
+	struct conn *c;
+
+	start(w, nothing); /* a minute is 2 s */
+	c = dial(w, 0);
+	snprintf(body, sizeof body,
+	         ENVELOPE(SP1 U(1), "<m:Subscribe><m:PushSubscriptionRequest>" CALENDAR EVENTS
+	                            "<t:StatusFrequency>1</t:StatusFrequency>"
+	                            "<t:URL>http://127.0.0.1:%d/told?a=b</t:URL>"
+	                            "</m:PushSubscriptionRequest></m:Subscribe>"),
+	         port);
+	assert_int_equal(ask(c, body), 200);
+	assert_non_null(strstr(c->in.p, "<m:Watermark>"));
+	hears(listener, "<t:StatusEvent>", "OK");
+	told(w, "POST", "/meetings",
+	     "{\"mailbox\":\"user1@example.test\",\"start\":\"+60\",\"end\":\"+120\"}");
+	hears(listener, "<t:FreeBusyChangedEvent>", "OK");
+	hears(listener, "<t:StatusEvent>", "Unsubscribe");
+	assert_int_equal(counted(w, "subscriptions"), 0);
+	assert_int_equal(ask(c, body), 200);
+	hears(listener, "<t:StatusEvent>", "Nonsense");
+	hears(listener, "<t:StatusEvent>", "OK"); /* a second later */
+	close(listener);
+	/* nobody listens: tried twice, then dropped */
+	assert_int_equal(counted(w, "subscriptions"), 1);
+	for (int i = 0; i < 100 && counted(w, "subscriptions"); i++)
+		poll(NULL, 0, 100);
+	assert_int_equal(counted(w, "subscriptions"), 0);
+	hang_up(c);
+}
+
 static void it_ends_with_everything_open(void **state)
 {
 	struct world *w = *state;
@@ -659,6 +809,15 @@ static void control_says_what_is_wrong(void **state)
 	    {"POST", "/cas/cas1/fail", "{\"how\":\"explode\"}", 400},
 	    {"POST", "/subscriptions/drop", "{}", 400},
 	    {"POST", "/account", "{}", 400},
+	    {"POST", "/servers/mbx3/failover", "", 404},
+	    {"POST", "/servers/mbx/failover", "", 404},
+	    {"POST", "/faults", "[]", 400},
+	    {"POST", "/faults", "{\"how\":\"explode\"}", 400},
+	    {"POST", "/faults", "{\"kind\":\"Explode\"}", 400},
+	    {"POST", "/faults", "{\"cas\":\"cas9\"}", 404},
+	    {"POST", "/faults", "{\"times\":-1}", 400},
+	    {"POST", "/faults", "{\"prefix\":\"odd\"}", 400},
+	    {"POST", "/faults", "{\"howl\":\"cut\"}", 400},
 	};
 	struct world *w = *state;
 
@@ -731,6 +890,8 @@ int main(void)
 	    TEST(a_hanging_cas_is_silent),
 	    TEST(a_cas_can_answer_badly),
 	    TEST(too_many_at_once_are_throttled),
+	    TEST(answers_are_spoilt_on_demand),
+	    TEST(push_reaches_its_listener),
 	    TEST(it_ends_with_everything_open),
 	    TEST(control_says_what_is_wrong),
 	    TEST(meetings_live),

@@ -307,10 +307,11 @@ static void idle_subscriptions_die(void **state)
 	struct stream *st = opened(w, 1, &sub);
 	uint64_t mark;
 	struct buf b = {0};
+	uint64_t last;
 
 	w->now += 2 * MINUTE - 1;
 	subs_tick(w->subs, w->now);
-	sub_events_after(w->subs, pull, 0, &b); /* a visit keeps it alive */
+	sub_events_after(w->subs, pull, 0, &b, &last); /* a visit keeps it alive */
 	w->now += MINUTE;
 	subs_tick(w->subs, w->now);
 	assert_int_equal(subs_count(w->subs, 0), 2);

@@ -6,6 +6,7 @@
 const assert = require('node:assert/strict');
 const {spawn} = require('node:child_process');
 const fs = require('node:fs');
+const http = require('node:http');
 const https = require('node:https');
 const {createRequire} = require('node:module');
 const path = require('node:path');
@@ -18,6 +19,10 @@ const {XhrApi} = load('@ewsjs/xhr');
 
 const DAY = 86400e3;
 const PATIENCE_MS = 10000;
+// a listener's answer to a notification
+const OK = '<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body>' +
+	'<SendNotificationResult xmlns="http://schemas.microsoft.com/exchange/services/2006/messages">' +
+	'<SubscriptionStatus>?</SubscriptionStatus></SendNotificationResult></soap:Body></soap:Envelope>';
 const EVENTS = [ews.EventType.Created, ews.EventType.Deleted, ews.EventType.Modified,
 	ews.EventType.Moved];
 
@@ -83,6 +88,14 @@ function within(promise, what) {
 			PATIENCE_MS);
 	});
 	return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+async function until(condition, what) {
+	const late = Date.now() + PATIENCE_MS;
+	while (!await condition()) {
+		assert(Date.now() < late, `${what}: not within ${PATIENCE_MS} ms`);
+		await new Promise(resolve => setTimeout(resolve, 20));
+	}
 }
 
 // A stream of subscriptions; heard(what) waits for an event of that type.
@@ -183,6 +196,37 @@ const tests = {
 		assert.deepEqual(types, Array(60).fill('Created'));
 		await sub.Unsubscribe();
 		await assert.rejects(sub.GetEvents(), /subscription was not found/);
+	},
+
+	async 'push reaches the listener that was named'() {
+		const told = [];
+		const listener = http.createServer((request, response) => {
+			let body = '';
+			request.on('data', data => body += data);
+			request.on('end', () => {
+				told.push(...body.match(/<t:\w+Event>/g));
+				response.setHeader('Content-Type', 'text/xml');
+				response.setHeader('Connection', 'close');
+				const answer = OK.replace('?', told.length > 1 ? 'Unsubscribe' : 'OK');
+				response.setHeader('Content-Length', Buffer.byteLength(answer));
+				response.end(answer);
+			});
+		});
+		await new Promise(resolve => listener.listen(0, '127.0.0.1', resolve));
+		try {
+			const sub = await service('user1@example.test').SubscribeToPushNotifications(
+				calendar(), new ews.Uri(`http://127.0.0.1:${listener.address().port}/told`),
+				1, null, ...EVENTS);
+			assert(sub.Id && sub.Watermark);
+			await until(() => told.length === 1, 'the first status');
+			await meet('user1@example.test', '+60', '+120');
+			await until(() => told.length > 1, 'the event');
+			assert.deepEqual(told.slice(0, 2), ['<t:StatusEvent>', '<t:CreatedEvent>']);
+			await until(async () => (await control('GET', '/subscriptions')).length === 0,
+				'the end of the subscription');
+		} finally {
+			listener.close();
+		}
 	},
 
 	async 'a calendar view lists meetings'() {
