@@ -1123,6 +1123,54 @@ static void test_a_probe_that_has_nothing_to_send(void **state)
 	end(&r);
 }
 
+/* Switched off and on while nobody can be assigned, then refused by a reading that was under way: parked without a gateway, and homed when
+ * the hour is over. */
+static void test_parked_without_a_gateway(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	struct px_engine_config c = config();
+
+	(void)state;
+	c.gateways = 1;
+	c.horizon_s = 3600;
+	begin(&r, c);
+	follow_one(&r, "alice@example.test");
+	published(&r, 200, "e1");
+	while (r.now.wall.ms < WALL0 + 3000000) {
+		px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+		pass(&r, 45000);
+	}
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "R 5\n");
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
+	pass(&r, 500);
+	done(&r, find(&r, PX_ASK_SUBSCRIBE), PX_HTTP_CONNECT, 0); /* the gateway is down */
+	r.https = 0;                                              /* all else there was given up */
+	while (r.now.wall.ms < WALL0 + 3700000) {                 /* what was read of alice ends */
+		while (find(&r, PX_ASK_PROBE))
+			done(&r, find(&r, PX_ASK_PROBE), PX_HTTP_CONNECT, 0);
+		pass(&r, 1000);
+	}
+	while (!find(&r, PX_ASK_PROBE))
+		pass(&r, 100);
+	answer(&r, PX_ASK_PROBE, "C\n");
+	pass(&r, 500);
+	assert_true(px_pool_settling(px_engine_pool(r.e), r.now));
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", false, r.now);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	answer(&r, PX_ASK_READ, "R 5\n");
+	turn(&r);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.watch, PX_WATCH_PARKED);
+	assert_int_equal(v.gateway, PX_NO_GATEWAY);
+	pass(&r, 3700000);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_not_equal(v.gateway, PX_NO_GATEWAY);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1160,6 +1208,7 @@ int main(void)
 	    cmocka_unit_test(test_streams_that_end_at_once),
 	    cmocka_unit_test(test_the_board_forgets_before_it_learns),
 	    cmocka_unit_test(test_a_probe_that_has_nothing_to_send),
+	    cmocka_unit_test(test_parked_without_a_gateway),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
