@@ -222,8 +222,8 @@ static unsigned retry_later(struct px_publication *p, const struct px_sip_answer
 	if (p->failures < UINT8_MAX)
 		p->failures++;
 	bool lost = a->fail != PX_SIP_ANSWERED || a->status == 408;
-	int64_t ms = px_backoff(RETRY_MIN_MS, lost ? LOST_MAX_MS : RETRY_MAX_MS, p->failures,
-	                        p->seed);
+	int64_t ms =
+	    px_backoff(RETRY_MIN_MS, lost ? LOST_MAX_MS : RETRY_MAX_MS, p->failures, p->seed);
 	int64_t wish = a->retry_after;
 
 	if (wish > RETRY_AFTER_MAX_S)
