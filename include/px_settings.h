@@ -145,6 +145,10 @@ void px_settings_free(struct px_settings *s); /* wipes what is secret; NULL is f
 /* Appends what can be set: for -h, or as the README's Markdown tables. */
 void px_settings_print(struct px_buf *out, bool markdown);
 
+/* Says what good settings ask for that this version can't do, and what to give instead. How many there are: none of them may be
+ * started with. */
+unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, void *arg);
+
 /* The mailbox of a user given by key alone: user part at `domain` (NULL: the key's). 0, -EINVAL or
  * -ENAMETOOLONG. */
 int px_user_mailbox(const char *key, const char *domain, char out[PX_MAILBOX_MAX + 1]);

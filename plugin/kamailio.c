@@ -126,7 +126,7 @@ static struct px_settings *check_settings(const char *text, size_t n)
 	}
 	if (s->worker)
 		snprintf(worker, sizeof worker, "%s", s->worker);
-	if (files_readable(s))
+	if (px_settings_impossible(s, say_setting, NULL) == 0 && files_readable(s))
 		return s;
 	px_settings_free(s);
 	return NULL;

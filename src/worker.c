@@ -527,45 +527,6 @@ static void sofia_says(void *arg, char const *fmt, va_list ap)
 
 /* ---- setting up ---- */
 
-/* What this build can't do is refused, not ignored. */
-static int refuse_impossible(const struct px_settings *s)
-{
-	static const char *const never = "can't be done by this version";
-	const struct {
-		bool asked;
-		const char *what, *instead;
-	} table[] = {
-	    {s->subscription == PX_SUBSCRIPTION_PUSH, "subscription=push",
-	     "give streaming or none"},
-	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
-	     "give streaming or none"},
-	    {s->oof_replies, "oof_replies=yes", "leave it out"},
-	    {s->publish_when != PX_PUBLISH_ALWAYS, "publish_when=unavailable", "give always"},
-	    {s->remind_before != 0, "remind_before", "leave it out"},
-	    {s->sip_user != NULL, "sip_user: digest authentication",
-	     "let the presence server trust this address"},
-	    {s->state_file != NULL, "state_file", "leave it out"},
-	    {s->standby, "standby=yes", "leave it out"},
-	    {s->listen_http != NULL, "listen_http", "leave it out"},
-	    {s->listen_udp != NULL, "listen_udp", "leave it out"},
-	};
-	int refused = 0;
-
-	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-		if (table[i].asked) {
-			px_log(PX_LOG_ERROR, "%s %s; %s", table[i].what, never, table[i].instead);
-			refused = -ENOTSUP;
-		}
-	for (size_t i = 0; i < s->gateways; i++)
-		if (s->gateway[i].type != PX_GATEWAY_EWS) {
-			px_log(PX_LOG_ERROR,
-			       "gateway %s: type=webdav %s; give an Exchange with EWS",
-			       s->gateway[i].name, never);
-			refused = -ENOTSUP;
-		}
-	return refused;
-}
-
 static void say_setting(void *arg, const char *complaint)
 {
 	(void)arg;
@@ -603,7 +564,9 @@ static int read_settings(struct worker *w, const struct options *o)
 	if (text.data)
 		explicit_bzero(text.data, text.cap);
 	px_buf_free(&text);
-	return err < 0 ? err : refuse_impossible(w->settings);
+	if (err < 0)
+		return err;
+	return px_settings_impossible(w->settings, say_setting, NULL) ? -ENOTSUP : 0;
 }
 
 static int open_http(struct worker *w)

@@ -1063,3 +1063,46 @@ void px_settings_print(struct px_buf *out, bool markdown)
 		}
 	}
 }
+
+unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, void *arg)
+{
+	bool webdav = false, tls = false;
+
+	for (size_t i = 0; i < s->gateways; i++)
+		webdav = webdav || s->gateway[i].type != PX_GATEWAY_EWS;
+	for (size_t i = 0; i < s->presence_servers; i++)
+		tls = tls || s->presence_server[i].transport == PX_TRANSPORT_TLS;
+	const struct {
+		bool asked;
+		const char *what, *instead;
+	} table[] = {
+	    {webdav, "gateway: type=webdav", "give an Exchange with EWS"},
+	    {s->subscription == PX_SUBSCRIPTION_PUSH, "subscription=push",
+	     "give streaming or none"},
+	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
+	     "give streaming or none"},
+	    {s->oof_replies, "oof_replies=yes", "leave it out"},
+	    {tls, "presence_server: transport=tls", "give tcp or udp"},
+	    {s->publish_when != PX_PUBLISH_ALWAYS, "publish_when=unavailable", "give always"},
+	    {s->remind_before != 0, "remind_before", "leave it out"},
+	    {s->sip_user != NULL, "sip_user: digest authentication",
+	     "let the presence server trust this address"},
+	    {s->state_file != NULL, "state_file", "leave it out"},
+	    {s->standby, "standby=yes", "leave it out"},
+	    {s->listen_http != NULL, "listen_http", "leave it out"},
+	    /* a webdav gateway presets it */
+	    {s->listen_udp != NULL && !webdav, "listen_udp", "leave it out"},
+	};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (table[i].asked) {
+			char line[160];
+
+			snprintf(line, sizeof line, "%s can't be done by this version; %s",
+			         table[i].what, table[i].instead);
+			said(arg, line);
+			n++;
+		}
+	return n;
+}
