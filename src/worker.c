@@ -762,8 +762,11 @@ static void tear_down(struct worker *w)
 	px_http_free(w->http);
 	px_engine_free(w->engine);
 	px_board_free(w->board);
-	if (w->signals >= 0)
+	if (w->signals >= 0) {
+		if (w->loop)
+			px_loop_unwatch(w->loop, w->signals);
 		close(w->signals);
+	}
 	px_loop_free(w->loop);
 	px_settings_free(w->settings);
 	free(w->users_file);
