@@ -242,7 +242,7 @@ static ssize_t read_wire(void *arg, uint64_t pos, char *out, size_t max)
 	ssize_t n = 0;
 
 	(void)pos;
-	if (a->conn->gone || (st && st->out.len > OUT_MAX))
+	if (a->conn->gone || (st && st->out.len + a->wire.out.len > OUT_MAX))
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (!st || !st->muted)
 		n = wire_next(&a->wire, st ? &st->out : &a->plain, !st || st->over,

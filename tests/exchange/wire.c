@@ -144,12 +144,12 @@ void dress_envelope(const struct dress *d, const char *xml, size_t len, struct b
 }
 
 /* --- bytes and time --- */
-/* The length of the first whole envelope; 0: none is whole. */
-static size_t whole(const struct buf *b)
+/* The length of the first whole envelope from `at` on; 0: none is whole. */
+static size_t whole(const struct buf *b, size_t at)
 {
-	const char *end = b->len ? memmem(b->p, b->len, ENDS, strlen(ENDS)) : NULL;
+	const char *end = b->len > at ? memmem(b->p + at, b->len - at, ENDS, strlen(ENDS)) : NULL;
 
-	return end ? (size_t)(end - b->p) + strlen(ENDS) : 0;
+	return end ? (size_t)(end - b->p) + strlen(ENDS) - at : 0;
 }
 
 /* Its head, up to the inside of Body; the rest never comes. */
@@ -167,7 +167,7 @@ static void begin_endless(struct wire *w, struct buf *from)
 static void take(struct wire *w, struct buf *from)
 {
 	static const char filler[] = "<filler xmlns=\"\">and so on</filler>";
-	size_t n;
+	size_t at = 0, n;
 
 	if (w->spoil.how == BREAK_ENDLESS) {
 		if (!w->endless)
@@ -176,10 +176,9 @@ static void take(struct wire *w, struct buf *from)
 			buf_add(&w->out, filler, sizeof filler - 1);
 		return;
 	}
-	while ((n = whole(from))) {
-		dress_envelope(&w->spoil.dress, from->p, n, &w->out);
-		buf_drop(from, n);
-	}
+	for (; (n = whole(from, at)); at += n)
+		dress_envelope(&w->spoil.dress, from->p + at, n, &w->out);
+	buf_drop(from, at);
 }
 
 static size_t least(size_t a, size_t b)
@@ -209,7 +208,8 @@ ssize_t wire_next(struct wire *w, struct buf *from, bool over, int64_t now_ms, c
 		w->due_ms = w->first_ms + WIRE_JOIN_MS;
 		return 0;
 	}
-	n = least(max, s->joined || w->endless || !whole(&w->out) ? w->out.len : whole(&w->out));
+	n = least(max,
+	          s->joined || w->endless || !whole(&w->out, 0) ? w->out.len : whole(&w->out, 0));
 	if (s->chunk)
 		n = least(n, s->chunk);
 	if (s->how == BREAK_CUT)
