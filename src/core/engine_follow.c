@@ -291,8 +291,13 @@ static void answered_group(struct group *group, uint64_t id, const struct px_rep
 {
 	if (reply->verdict == PX_V_OK) {
 		group->failures = 0;
-		if (group->beginner == id)
+		if (group->beginner == id) {
 			group->cookie = cookie ? strdup(cookie) : NULL;
+		} else if (cookie && group->cookie && strcmp(cookie, group->cookie) != 0) {
+			/* the server that the old one led to is gone: all follow to the new one */
+			free(group->cookie);
+			group->cookie = strdup(cookie);
+		}
 	} else if (group->beginner == id) {
 		px_group_end(group);
 	} else if ((reply->verdict == PX_V_LOST || reply->verdict == PX_V_TRANSIENT) &&

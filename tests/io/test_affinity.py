@@ -56,7 +56,7 @@ def test_a_group_stays_together(world, affinity):
     assert w.sim.counters()["misrouted"] == 0
 
 
-@pytest.mark.parametrize("affinity", ["cookie", "anchor"])
+@pytest.mark.parametrize("affinity", ["cookie", "anchor", "exchangecookie"])
 def test_a_server_fails_over(world, affinity):
     """Its subscriptions are gone, what led there leads nowhere: its users, and no others, get new
     subscriptions together on another one, and what changed meanwhile is shown."""
