@@ -202,9 +202,10 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 		                     ? e->config.publish_expires
 		                     : e->expires_floor;
 	u->publish_asked = a->sip.expires;
-	snprintf(a->sip.key, sizeof a->sip.key, "%s", u->key);
-	snprintf(a->sip.etag, sizeof a->sip.etag, "%s",
-	         op == PX_OP_INITIAL || !u->publication.etag ? "" : u->publication.etag);
+	/* they fit: keys and ETags that don't were refused when they came */
+	memcpy(a->sip.key, u->key, strlen(u->key) + 1);
+	const char *etag = op != PX_OP_INITIAL && u->publication.etag ? u->publication.etag : "";
+	memcpy(a->sip.etag, etag, strlen(etag) + 1);
 	a->sip.body = px_buf_new(0);
 	/*
 	 * A refresh could go without the document (RFC 3903 §4.1). But Kamailio (5.6 to 6.1) with publ_cache 2, which is how presence

@@ -2,8 +2,6 @@
 #include "core/pidf.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core/wall.h"
@@ -13,7 +11,14 @@
 
 static void id(const char *prefix, const char *key, char out[PX_PIDF_ID])
 {
-	snprintf(out, PX_PIDF_ID, "%s-%016" PRIx64, prefix, px_key_hash(key, strlen(key)));
+	uint64_t hash = px_key_hash(key, strlen(key));
+	size_t n = strlen(prefix);
+
+	memcpy(out, prefix, n);
+	out[n++] = '-';
+	for (int shift = 60; shift >= 0; shift -= 4)
+		out[n++] = "0123456789abcdef"[hash >> shift & 15];
+	out[n] = '\0';
 }
 
 void px_pidf_tuple_id(const char *key, char out[PX_PIDF_ID])

@@ -139,17 +139,29 @@ int px_wall_parse(const char *s, size_t n, struct px_wall *out)
 	return 0;
 }
 
+static char *two(char *at, int n, char after)
+{
+	*at++ = (char)('0' + n / 10);
+	*at++ = (char)('0' + n % 10);
+	*at++ = after;
+	return at;
+}
+
 const char *px_wall_text(struct px_wall w, char out[PX_WALL_TEXT])
 {
 	const int64_t in_day = (w.ms % DAY_MS + DAY_MS) % DAY_MS; /* C rounds to 0, we down */
 	const int s = (int)(in_day / 1000);
-	char text[2 * PX_WALL_TEXT];
 	int64_t year;
 	int month, day;
 
 	date(w.ms / DAY_MS - (w.ms % DAY_MS < 0), &year, &month, &day);
-	snprintf(text, sizeof text, "%04lld-%02d-%02dT%02d:%02d:%02dZ", (long long)year, month, day,
-	         s / 3600, s / 60 % 60, s % 60);
-	memcpy(out, text, PX_WALL_TEXT); /* the farthest int64 takes 27 bytes */
+	/* the farthest int64 takes 27 bytes */
+	char *at = out + snprintf(out, PX_WALL_TEXT - 16, "%04lld-", (long long)year);
+	at = two(at, month, '-');
+	at = two(at, day, 'T');
+	at = two(at, s / 3600, ':');
+	at = two(at, s / 60 % 60, ':');
+	at = two(at, s % 60, 'Z');
+	*at = '\0';
 	return out;
 }
