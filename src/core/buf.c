@@ -53,7 +53,7 @@ void px_buf_str(struct px_buf *b, const char *s)
 	px_buf_add(b, s, strlen(s));
 }
 
-void px_buf_strs(struct px_buf *b, const char *first, ...)
+void px_buf_list(struct px_buf *b, const char *first, ...)
 {
 	va_list ap;
 

@@ -28,8 +28,9 @@ void px_buf_free(struct px_buf *b); /* frees the bytes; the buffer is empty and 
 
 void px_buf_add(struct px_buf *b, const void *bytes, size_t n);
 void px_buf_str(struct px_buf *b, const char *s);
-/* Appends all of them; the last argument is NULL. */
-void px_buf_strs(struct px_buf *b, const char *first, ...) __attribute__((sentinel));
+/* Appends all of the strings given. */
+#define px_buf_strs(b, ...) px_buf_list((b), __VA_ARGS__, (const char *)0)
+void px_buf_list(struct px_buf *b, const char *first, ...) __attribute__((sentinel));
 void px_buf_printf(struct px_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*

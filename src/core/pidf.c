@@ -36,7 +36,7 @@ static void when(struct px_buf *out, const char *attribute, struct px_wall w)
 	char text[PX_WALL_TEXT];
 
 	if (w.ms != 0)
-		px_buf_strs(out, " ", attribute, "=\"", px_wall_text(w, text), "\"", NULL);
+		px_buf_strs(out, " ", attribute, "=\"", px_wall_text(w, text), "\"");
 }
 
 void px_pidf_write(struct px_buf *out, const struct px_pidf *doc)
@@ -77,18 +77,17 @@ void px_pidf_write(struct px_buf *out, const struct px_pidf *doc)
 	px_buf_strs(out, "\">\n<tuple id=\"", tuple,
 	            "\">\n"
 	            "<status><basic>open</basic></status>\n"
-	            "<contact>",
-	            NULL);
+	            "<contact>");
 	px_buf_xml(out, uri, strlen(uri));
 	px_buf_strs(out, "</contact>\n<note xml:lang=\"en\">", note, "</note>\n<timestamp>", now,
-	            "</timestamp>\n</tuple>\n<dm:person id=\"", person, "\">\n", NULL);
+	            "</timestamp>\n</tuple>\n<dm:person id=\"", person, "\">\n");
 	/* No activity at all means available: an empty or unknown one makes watchers show busy. */
 	if (activity) {
 		px_buf_str(out, "<rpid:activities");
 		when(out, "from", doc->since);
 		when(out, "until", doc->until);
-		px_buf_strs(out, "><rpid:", activity, "/></rpid:activities>\n", NULL);
+		px_buf_strs(out, "><rpid:", activity, "/></rpid:activities>\n");
 	}
 	px_buf_strs(out, "<dm:note xml:lang=\"en\">", note, "</dm:note>\n<dm:timestamp>", now,
-	            "</dm:timestamp>\n</dm:person>\n</presence>\n", NULL);
+	            "</dm:timestamp>\n</dm:person>\n</presence>\n");
 }
