@@ -205,10 +205,11 @@ static char *wrap(const gss_buffer_desc *token)
 	                                         0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02};
 	static const unsigned char spnego[] = {0x06, 0x06, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x02};
 	const size_t room = token->length + 64;
-	unsigned char *bytes = malloc(room), *end = bytes + room, *at;
+	unsigned char *bytes = malloc(room), *end, *at;
 	char *text = malloc(room / 3 * 4 + 8);
 
 	if (bytes && text) {
+		end = bytes + room;
 		at = end - token->length;
 		memcpy(at, token->value, token->length);
 		at = der(at, 0x04, (size_t)(end - at));
