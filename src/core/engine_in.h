@@ -173,9 +173,9 @@ struct px_engine {
 	struct px_esc esc;
 	struct at_gateway *at;
 	struct user **chunk;
-	uint32_t chunks, end, users, free_slot;  /* free slots are chained through link[0].next */
-	uint32_t *table, table_size, table_used; /* key -> slot + 1, open addressing */
-	uint32_t *heap, heap_n, heap_cap;
+	uint32_t chunks, end, users, free_slot; /* free slots are chained through link[0].next */
+	uint32_t *table, table_size;            /* key -> slot + 1, open addressing */
+	uint32_t *heap, heap_n;
 	struct stream **stream;
 	unsigned streams, streams_cap;
 	struct reading **reading;
@@ -199,7 +199,6 @@ struct px_engine {
 	int64_t check_spacing;
 	const char *check_why; /* static; NULL: none is asked for */
 	uint32_t seq;
-	uint32_t leaving;
 	uint64_t hearing;  /* the request whose answer is being read */
 	struct px_now now; /* while it is */
 	struct px_engine_counts counts;

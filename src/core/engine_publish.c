@@ -145,10 +145,8 @@ void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now)
 	px_user_schedule(e, slot);
 }
 
-static void write_document(struct px_engine *e, struct px_buf *out, const struct user *u,
-                           struct px_now now)
+static void write_document(struct px_buf *out, const struct user *u, struct px_now now)
 {
-	(void)e;
 	const struct px_pidf doc = {.key = u->key,
 	                            .presence = (enum px_presence)u->presence,
 	                            .since = {(int64_t)u->doc_since * 1000},
@@ -213,7 +211,7 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 	 * a server has lost. Who was taken over and isn't read yet has none.
 	 */
 	if (op != PX_OP_REMOVE && u->presence != PX_UNKNOWN)
-		write_document(e, &a->sip.body, u, now);
+		write_document(&a->sip.body, u, now);
 	px_esc_sent(&e->esc, now);
 	px_user_touch(e, slot);
 	px_user_schedule(e, slot);

@@ -30,7 +30,6 @@ enum what {
 	W_HEARTBEAT,
 	W_STREAM_END,
 	W_EVENT, /* user: its streams are told */
-	W_SIP_ARRIVES,
 	W_SIP_DONE,
 	W_FAULT,
 	W_HEAL,
@@ -65,7 +64,7 @@ struct person {
 	int64_t wrong_since; /* mono; 0: right */
 	int64_t allowance;   /* of the difference that is there */
 	int64_t excused;     /* faults of its own last until */
-	bool in_flight, listed, ever;
+	bool in_flight, listed;
 	uint32_t sub[8]; /* the last that were made for it */
 	unsigned subs;
 	uint64_t boundary_no;
@@ -90,11 +89,8 @@ struct http {
 struct cas {
 	enum cas_state state;
 	int64_t excused;
-	int64_t denied_at;
 	bool died; /* ever: its share of the users is its own matter since */
 	unsigned in_flight;
-	uint64_t probes;
-	int64_t probed_at;
 };
 
 struct world {
@@ -118,12 +114,12 @@ struct world {
 	uint16_t *anchors;    /* hanging connections per mailbox */
 	int64_t even_at;      /* when survivors must be even and everybody followed (P3); 0: not */
 	uint64_t even_faults; /* unless something else has happened since */
-	int64_t denied_from;
+	int64_t denied_from,
+	    denied_last; /* the account is refused since; the last login that was */
 	/* Subscribes per second of a recovery */
 	bool recovering;
 	int64_t recovery_from;
 	unsigned per_second[400];
-	uint64_t last_check;
 };
 
 static uint64_t rnd(struct world *w)
@@ -451,10 +447,11 @@ static void http_arrives(struct world *w, uint64_t id)
 		http_done(w, id, PX_HTTP_ANSWERED, 503);
 		return;
 	case CAS_DENIES:
-		if (w->denied_from) {
-			struct cas *c = &w->cas[h->cas];
-			c->denied_at = w->mono;
-		}
+		/* what was under way when it began may be refused, too; then one each five minutes */
+		if (w->mono - w->denied_from > 30 * S && w->mono - w->denied_last < 290 * S)
+			complain(w, &w->r->logins_over, "logins refused %lld ms apart",
+			         (long long)(w->mono - w->denied_last));
+		w->denied_last = w->mono;
 		http_done(w, id, PX_HTTP_ANSWERED, 401);
 		return;
 	case CAS_UP:
@@ -672,7 +669,6 @@ static void sip_arrives(struct world *w, struct px_action *a)
 			                   doc->etag; /* made a text when it is handed over */
 			if (a->sip.op == PX_OP_REMOVE)
 				*doc = p->doc[--p->docs];
-			p->ever = true;
 		}
 		if (chance(w, w->c.lost_answers)) {
 			trace(w, "lost sip user=%u op=%d", u, a->sip.op);
@@ -1058,7 +1054,6 @@ static void handle(struct world *w, struct event *ev)
 	case W_HEAL:
 		heal(w, ev->a);
 		break;
-	case W_SIP_ARRIVES:
 	case W_STEP:
 		break;
 	}

@@ -46,8 +46,6 @@ struct sim_report {
 	uint64_t herds;             /* a second of a recovery above twice its mean */
 	uint64_t over_concurrency;
 	uint64_t anchors_over; /* more than 3 hanging connections on a mailbox */
-	uint64_t probes_over;  /* more than one probe per gateway in 30 s, during an outage of the
-	                          pool, backed off */
 	uint64_t
 	    logins_over; /* refused logins closer than 5 min, but for the two that open the case */
 	uint64_t not_followed,
