@@ -115,7 +115,7 @@ static void is_safe(const struct px_reply *r)
 	uint32_t c = 0;
 
 	assert_true(r->verdict < PX_VERDICTS && r->backoff_ms >= 0 &&
-	            r->backoff_ms <= PX_EWS_BACKOFF_MAX);
+	            r->backoff_ms <= PX_BACKOFF_WISH_MAX);
 	assert_true(memchr(r->code, 0, sizeof r->code) && memchr(r->detail, 0, sizeof r->detail));
 	assert_int_equal(
 	    strspn(r->code, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _.-"),
@@ -698,7 +698,7 @@ static void waits_as_long_as_the_server_wishes(void **state)
 	says(h, PX_V_BUSY, "HTTP 503", "");
 	a.retry_after_ms = INT64_MAX;
 	h = hear(PX_ASK_READ, 5, "", &a);
-	assert_int_equal(h.reply.backoff_ms, PX_EWS_BACKOFF_MAX);
+	assert_int_equal(h.reply.backoff_ms, PX_BACKOFF_WISH_MAX);
 	says(h, PX_V_BUSY, "HTTP 503", "");
 	h = hear_message(
 	    PX_ASK_SUBSCRIBE, "Subscribe", "Error",
@@ -706,7 +706,7 @@ static void waits_as_long_as_the_server_wishes(void **state)
 	    "Name='BackOffMilliseconds'>"
 	    "99999999999999999999999</t:Value><t:Value "
 	    "Name='BackOffMilliseconds'>-5</t:Value><t:Value>7</t:Value></MessageXml>");
-	assert_int_equal(h.reply.backoff_ms, PX_EWS_BACKOFF_MAX);
+	assert_int_equal(h.reply.backoff_ms, PX_BACKOFF_WISH_MAX);
 	says(h, PX_V_BUSY, "ErrorServerBusy", "");
 	/* only what is throttling inside is throttling */
 	says(hear_message(PX_ASK_SUBSCRIBE, "Subscribe", "Error",
@@ -1123,15 +1123,15 @@ static void what_a_server_says_is_sanitised(void **state)
 	assert_string_equal(h.reply.detail, "one two 31m \xD8\xA7 \xF0\x9F\x93\x85 <end");
 	says(h, PX_V_LOST, "ErrorNice userx", "");
 	/* cut between characters */
-	px_ews_text(out, 6, "abc\xE2\x82\xAC\xE2\x82\xAC", 9);
+	px_answer_text(out, 6, "abc\xE2\x82\xAC\xE2\x82\xAC", 9);
 	assert_string_equal(out, "abc");
-	px_ews_text(out, 7, "abc\xE2\x82\xAC\xE2\x82\xAC", 9);
+	px_answer_text(out, 7, "abc\xE2\x82\xAC\xE2\x82\xAC", 9);
 	assert_string_equal(out, "abc\xE2\x82\xAC");
-	px_ews_text(out, sizeof out, "a\xFF\xC3(\0b\xE2\x82", 8);
+	px_answer_text(out, sizeof out, "a\xFF\xC3(\0b\xE2\x82", 8);
 	assert_string_equal(out, "a ( b");
-	px_ews_code(out, 4, "a\nb;c d", 7);
+	px_answer_code(out, 4, "a\nb;c d", 7);
 	assert_string_equal(out, "abc");
-	px_ews_code(out, sizeof out, "x\0y", 3);
+	px_answer_code(out, sizeof out, "x\0y", 3);
 	assert_string_equal(out, "xy");
 }
 

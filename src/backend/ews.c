@@ -286,7 +286,7 @@ static void mailbox_digits(struct px_parse *p, struct mailbox *b)
  * lose. */
 static enum px_verdict mailbox_verdict(const char *code)
 {
-	const struct px_ews_row *row = px_ews_row(code);
+	const struct px_meaning *row = px_ews_row(code);
 	enum px_verdict v = row ? row->verdict : PX_V_TRANSIENT;
 
 	return v == PX_V_SERVER ? PX_V_LOST : v == PX_V_LOST ? PX_V_TRANSIENT : v;
@@ -386,7 +386,7 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 		p->broken = "not an envelope";
 	else if (p->depth == 0 && place != ENVELOPE) {
 		p->alien = true;
-		px_ews_text(p->text, sizeof p->text, name, strlen(name));
+		px_answer_text(p->text, sizeof p->text, name, strlen(name));
 	}
 	p->place[++p->depth] = (uint8_t)place;
 	switch (place) {
@@ -529,17 +529,17 @@ static void on_close(void *arg, const char *text, size_t n)
 	switch (place) {
 	case CODE:
 		if (!p->failed)
-			px_ews_code(p->code, sizeof p->code, text, n);
+			px_answer_code(p->code, sizeof p->code, text, n);
 		break;
 	case FAULTCODE: /* a:ErrorServerBusy, for want of a ResponseCode */
 		colon = memchr(text, ':', n);
 		if (colon && strncmp(colon, ":Error", 6) == 0)
-			px_ews_code(p->code, sizeof p->code, colon + 1,
+			px_answer_code(p->code, sizeof p->code, colon + 1,
 			            n - (size_t)(colon + 1 - text));
 		break;
 	case TEXT:
 		if (!p->failed && !p->text[0])
-			px_ews_text(p->text, sizeof p->text, text, n);
+			px_answer_text(p->text, sizeof p->text, text, n);
 		break;
 	case VALUE:
 		close_value(p, text, n);
@@ -651,18 +651,11 @@ static void feed(struct px_parse *p, const char *bytes, size_t n)
 static void conclude(const struct px_parse *p, struct px_reply *out, const char *code,
                      const char *more)
 {
-	const struct px_ews_row *row = px_ews_row(code);
-	const char *hint = row && row->hint ? row->hint : "";
-	char text[2 * PX_DETAIL_MAX];
+	const struct px_meaning *row = px_ews_row(code);
 
-	out->verdict = row ? row->verdict : PX_V_TRANSIENT;
+	px_conclude(out, row, code, more);
 	if (!row && p->ask == PX_ASK_SUBSCRIBE && strncmp(code, "Error", 5) == 0)
 		out->verdict = PX_V_LOST; /* refused by the server, and not by throttling */
-	px_ews_code(out->code, sizeof out->code, code, strlen(code));
-	if (!more)
-		more = "";
-	snprintf(text, sizeof text, "%s%s%s", hint, *hint && *more ? ": " : "", more);
-	px_ews_text(out->detail, sizeof out->detail, text, strlen(text));
 }
 
 /* The error that the envelope itself reported. */
@@ -721,17 +714,12 @@ static void conclude_body(const struct px_parse *p, const struct px_http_answer 
 
 static void done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
 {
-	static const char *const fail[] = {
-	    [PX_HTTP_RESOLVE] = "resolve", [PX_HTTP_CONNECT] = "connect",
-	    [PX_HTTP_TLS] = "tls",         [PX_HTTP_TIMEOUT] = "timeout",
-	    [PX_HTTP_CUT] = "cut",         [PX_HTTP_TOO_BIG] = "too big",
-	    [PX_HTTP_LOCAL] = "local"};
 	char code[PX_CODE_MAX];
 
 	*out = (struct px_reply){.verdict = PX_V_OK};
 	out->backoff_ms = a->retry_after_ms > p->backoff_ms ? a->retry_after_ms : p->backoff_ms;
-	if (out->backoff_ms > PX_EWS_BACKOFF_MAX)
-		out->backoff_ms = PX_EWS_BACKOFF_MAX;
+	if (out->backoff_ms > PX_BACKOFF_WISH_MAX)
+		out->backoff_ms = PX_BACKOFF_WISH_MAX;
 
 	if (a->fail != PX_HTTP_ANSWERED) {
 		bool ended = a->fail == PX_HTTP_CUT || a->fail == PX_HTTP_TIMEOUT;
@@ -741,7 +729,7 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 		else if (streaming(p) && p->envelopes > 0 && a->fail == PX_HTTP_TIMEOUT)
 			conclude(p, out, "silent", a->detail);
 		else
-			conclude(p, out, fail[a->fail], a->detail);
+			conclude(p, out, px_http_fail_code(a->fail), a->detail);
 		return;
 	}
 	if (a->status == 200) {
@@ -755,7 +743,7 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 	}
 	conclude(p, out, a->status >= 300 && a->status < 400 ? "HTTP 302" : code,
 	         p->text[0] ? p->text : a->detail);
-	px_ews_code(out->code, sizeof out->code, code, strlen(code));
+	px_answer_code(out->code, sizeof out->code, code, strlen(code));
 }
 
 const struct px_backend px_ews = {.name = "ews",

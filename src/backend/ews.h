@@ -11,11 +11,12 @@
  * - PX_ASK_READ: a mailbox that this gateway can't serve (wrong site or version) is REFUSED with
  * LOST: its user belongs elsewhere, and the gateway answered the others.
  * - PX_ASK_PROBE: as a READ of one mailbox; when that is refused, its verdict is the probe's, too.
- * - backoff_ms is the greater of Retry-After and BackOffMilliseconds, at most PX_EWS_BACKOFF_MAX.
+ * - backoff_ms is the greater of Retry-After and BackOffMilliseconds, at most PX_BACKOFF_WISH_MAX.
  */
 #ifndef PX_EWS_H
 #define PX_EWS_H
 
+#include "backend/answer.h"
 #include "core/backend.h"
 
 extern const struct px_backend px_ews;
@@ -30,25 +31,12 @@ extern const struct px_backend px_ews;
 #define PX_EWS_ID_MAX 255
 #define PX_EWS_SLOT_MS                                                                             \
 	300000 /* one digit of MergedFreeBusy; 5 min is the least that may be asked */
-#define PX_EWS_BACKOFF_MAX 3600000 /* ms */
 
 /* ---- for the files of this backend ---- */
 
-/* What a code means. Codes: Exchange's own, "HTTP 503", or a word of ours ("connect"). */
-struct px_ews_row {
-	const char *code;
-	enum px_verdict verdict;
-	const char *hint; /* what it means here and what to do; NULL: the code says it */
-};
-extern const struct px_ews_row px_ews_table[]; /* sorted by code */
+extern const struct px_meaning px_ews_table[]; /* sorted by code */
 extern const size_t px_ews_rows;
-const struct px_ews_row *px_ews_row(const char *code); /* NULL: unknown */
-
-/* Copies n bytes from outside as a code ([A-Za-z0-9 _.-], the rest left out) or as a line of text
- * (UTF-8; white space, control and format characters become one space), cut to fit size and ended
- * by NUL. */
-void px_ews_code(char *out, size_t size, const char *s, size_t n);
-void px_ews_text(char *out, size_t size, const char *s, size_t n);
+const struct px_meaning *px_ews_row(const char *code); /* NULL: unknown */
 
 void px_ews_write(struct px_buf *out, const struct px_query *q);
 

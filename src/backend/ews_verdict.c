@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What Exchange's answers mean for us. One table, so that it can be read against Microsoft's list
  * of codes (ResponseCodeType). */
-#include <stdlib.h>
-#include <string.h>
-
 #include "backend/ews.h"
-#include "core/utf8.h"
 
 #define LOGON "a logon page answers: forms-based authentication or a proxy stands before /EWS"
 #define OLDER "this CAS is older than Exchange 2010 SP1"
 #define ACCOUNT "the service account's password must be renewed"
 
-const struct px_ews_row px_ews_table[] = {
+const struct px_meaning px_ews_table[] = {
     {"ErrorADOperation", PX_V_TRANSIENT, NULL},
     {"ErrorADUnavailable", PX_V_TRANSIENT, NULL},
     {"ErrorAccessDenied", PX_V_USER, "the account has no right on this mailbox"},
@@ -107,56 +103,7 @@ const struct px_ews_row px_ews_table[] = {
 };
 const size_t px_ews_rows = sizeof px_ews_table / sizeof *px_ews_table;
 
-static int by_code(const void *code, const void *row)
+const struct px_meaning *px_ews_row(const char *code)
 {
-	return strcmp(code, ((const struct px_ews_row *)row)->code);
-}
-
-const struct px_ews_row *px_ews_row(const char *code)
-{
-	return bsearch(code, px_ews_table, px_ews_rows, sizeof *px_ews_table, by_code);
-}
-
-void px_ews_code(char *out, size_t size, const char *s, size_t n)
-{
-	static const char fine[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _.-";
-	size_t len = 0;
-
-	for (size_t i = 0; i < n && len + 1 < size; i++)
-		if (s[i] && strchr(fine, s[i]))
-			out[len++] = s[i];
-	out[len] = '\0';
-}
-
-/* Not white space, controls, and what reorders or hides the text around it (Unicode Cf as far as it
- * concerns a line of log). */
-static bool shown(uint32_t c)
-{
-	return c > 0x20 && !(c >= 0x7f && c < 0xa0) && c != 0xad && c != 0x61c &&
-	       !(c >= 0x200b && c <= 0x200f) && !(c >= 0x2028 && c <= 0x202e) &&
-	       !(c >= 0x2060 && c <= 0x206f) && c != 0xfeff && !(c >= 0xfff0 && c <= 0xfffb) &&
-	       c < 0xe0000;
-}
-
-void px_ews_text(char *out, size_t size, const char *s, size_t n)
-{
-	size_t len = 0;
-
-	for (size_t i = 0, step; i < n; i += step) {
-		uint32_t c = 0;
-
-		step = px_utf8(s + i, n - i, &c);
-		if (step && shown(c)) {
-			if (len + step >= size)
-				break;
-			memcpy(out + len, s + i, step);
-			len += step;
-		} else if (len > 0 && out[len - 1] != ' ' && len + 1 < size)
-			out[len++] = ' ';
-		step += !step;
-	}
-	while (len > 0 && out[len - 1] == ' ')
-		len--;
-	out[len] = '\0';
+	return px_meaning_of(px_ews_table, px_ews_rows, code);
 }
