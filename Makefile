@@ -25,7 +25,7 @@ SIM      := $(filter-out tests/exchange/test_%.c tests/exchange/main.c,$(wildcar
 WATCH    := $(filter-out tests/watcher/test_%.c tests/watcher/main.c,$(wildcard tests/watcher/*.c))
 UNIT     := $(wildcard tests/test_*.c) $(wildcard tests/exchange/test_*.c) $(wildcard tests/watcher/test_*.c)
 # what the module in the proxy has of the core: it checks its settings with the worker's own eyes
-MODULE   := $(PLUGIN) $(addprefix src/core/,settings.c users.c key.c buf.c host.c said.c availability.c wall.c) src/io/file.c
+MODULE   := $(PLUGIN) $(addprefix src/core/,settings.c users.c key.c buf.c host.c lang.c said.c availability.c wall.c) src/io/file.c
 PROGRAMS := pua_exchange_worker exchange-sim presence-watch
 
 # $(call objs,flavour,sources)

@@ -21,6 +21,9 @@
 struct px_buf; /* core/buf.h */
 struct px_map; /* core/availability.h */
 
+enum px_compat { PX_COMPAT_BLINK = 1 << 0, PX_COMPAT_CISCO = 1 << 1 };
+enum px_note { PX_NOTE_AVAILABLE, PX_NOTE_BUSY, PX_NOTE_AWAY, PX_NOTES };
+
 #define PX_SETTINGS_LINE_MAX 4096 /* bytes of a line; a longer one is refused */
 #define PX_SETTINGS_SAID_MAX                                                                       \
 	50 /* complaints about one text; of the others only the number is told */
@@ -80,10 +83,11 @@ struct px_user_config {
 #define PX_FIELD_PATH(name) char *name;
 #define PX_FIELD_SECRET(name) char *name;
 #define PX_FIELD_DOMAIN(name) char *name;
-#define PX_FIELD_URL(name) char *name;     /* http or https */
-#define PX_FIELD_LISTEN(name) char *name;  /* "[ADDRESS:]PORT"; IPv6 in brackets */
-#define PX_FIELD_ADDRESS(name) char *name; /* "ADDRESS[:PORT]" */
-#define PX_FIELD_HOST(name) char *name;    /* "HOST[:PORT]" */
+#define PX_FIELD_URL(name) char *name;      /* http or https */
+#define PX_FIELD_LISTEN(name) char *name;   /* "[ADDRESS:]PORT"; IPv6 in brackets */
+#define PX_FIELD_ADDRESS(name) char *name;  /* "ADDRESS[:PORT]" */
+#define PX_FIELD_HOST(name) char *name;     /* "HOST[:PORT]" */
+#define PX_FIELD_LANGUAGE(name) char *name; /* a BCP 47 tag; never NULL */
 #define PX_FIELD_INTEGER(name) int64_t name;
 #define PX_FIELD_SECONDS(name) int64_t name;
 #define PX_FIELD_BOOLEAN(name) bool name;
@@ -97,7 +101,9 @@ struct px_user_config {
 #define PX_FIELD_SERVERS(name)                                                                     \
 	struct px_server_config *name;                                                             \
 	size_t name##s;
-#define PX_FIELD_MAP(name) struct px_map *name; /* never NULL, complete */
+#define PX_FIELD_COMPAT(name) unsigned name;       /* a set of enum px_compat */
+#define PX_FIELD_NOTES(name) char *name[PX_NOTES]; /* NULL: not given */
+#define PX_FIELD_MAP(name) struct px_map *name;    /* never NULL, complete */
 
 /* gateway[gateways], user[users], presence_server[presence_servers], and one field per other
  * setting. */

@@ -21,6 +21,7 @@
 #include "backend/ews.h"
 #include "core/buf.h"
 #include "core/engine.h"
+#include "core/lang.h"
 #include "io/board.h"
 #include "io/control.h"
 #include "io/http.h"
@@ -50,6 +51,7 @@ struct source {
 struct worker {
 	struct px_settings *settings; /* freed when all is set up */
 	char *users_file, *mailbox_domain;
+	char *note_lang, *note[PX_NOTES]; /* borrowed by the engine */
 	bool withdraw_on_exit;
 
 	struct px_loop *loop;
@@ -623,6 +625,27 @@ static int open_sip(struct worker *w)
 	return err;
 }
 
+/* The texts are w's or built in: the settings' own are freed before the engine. */
+static struct px_pidf_style document_style(const struct worker *w)
+{
+	const struct px_settings *s = w->settings;
+	const struct px_lang *lang = px_lang_find(w->note_lang);
+	const char *const built_in[PX_NOTES] = {[PX_NOTE_AVAILABLE] = lang ? lang->available : NULL,
+	                                        [PX_NOTE_BUSY] = lang ? lang->busy : NULL,
+	                                        [PX_NOTE_AWAY] = lang ? lang->away : NULL};
+	const char *text[PX_NOTES];
+
+	for (int i = 0; i < PX_NOTES; i++)
+		text[i] = w->note[i] ? w->note[i] : built_in[i];
+	return (struct px_pidf_style){.lang = w->note_lang,
+	                              .available = text[PX_NOTE_AVAILABLE],
+	                              .busy = text[PX_NOTE_BUSY],
+	                              .away = text[PX_NOTE_AWAY],
+	                              .blink = s->compat & PX_COMPAT_BLINK,
+	                              .cisco = s->compat & PX_COMPAT_CISCO,
+	                              .timed_status = s->timed_status};
+}
+
 static int make_engine(struct worker *w, struct px_now now)
 {
 	const struct px_settings *s = w->settings;
@@ -638,6 +661,9 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .resync_s = s->resync,
 	                             .stale_after_s = s->stale_after,
 	                             .stale_available = s->on_stale == PX_STALE_AVAILABLE,
+	                             .document = document_style(w),
+	                             .publish_unavailable =
+	                                 s->publish_when == PX_PUBLISH_UNAVAILABLE,
 	                             .publish_expires = (uint32_t)s->publish_expires,
 	                             .publish_rate = (unsigned)s->publish_rate,
 	                             .publish_window = PUBLISH_WINDOW,
@@ -700,6 +726,15 @@ static int keep(char **to, const char *from)
 	return from && !*to ? -ENOMEM : 0;
 }
 
+static int keep_notes(struct worker *w)
+{
+	int err = 0;
+
+	for (int i = 0; i < PX_NOTES && err == 0; i++)
+		err = keep(&w->note[i], w->settings->note[i]);
+	return err;
+}
+
 static int set_up(struct worker *w, const struct options *o)
 {
 	char why[256];
@@ -711,6 +746,7 @@ static int set_up(struct worker *w, const struct options *o)
 	w->withdraw_on_exit = w->settings->on_exit == PX_EXIT_WITHDRAW;
 	if ((err = keep(&w->users_file, w->settings->users_file)) < 0 ||
 	    (err = keep(&w->mailbox_domain, w->settings->mailbox_domain)) < 0 ||
+	    (err = keep(&w->note_lang, w->settings->note_lang)) < 0 || (err = keep_notes(w)) < 0 ||
 	    (err = px_loop_new(&w->loop, turn, w)) < 0 || (err = open_signals(w)) < 0)
 		return err;
 	su_log_redirect(NULL, sofia_says, NULL);
@@ -771,6 +807,9 @@ static void tear_down(struct worker *w)
 	px_settings_free(w->settings);
 	free(w->users_file);
 	free(w->mailbox_domain);
+	free(w->note_lang);
+	for (int i = 0; i < PX_NOTES; i++)
+		free(w->note[i]);
 	free(w->source);
 }
 

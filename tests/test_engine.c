@@ -269,6 +269,105 @@ static void test_a_meeting_ends_without_any_request(void **state)
 	end(&r);
 }
 
+/* A user of the fake calendar, read for the first time, with "M from until status" in minutes from now. */
+static void read_one(struct rig *r, const int64_t (*meeting)[3], unsigned n)
+{
+	char text[300] = "";
+	size_t at = 0;
+
+	px_engine_user_put(r->e, "alice@example.test", "alice@example.test", true, r->now);
+	pass(r, 400);
+	for (unsigned i = 0; i < n; i++)
+		at += (size_t)snprintf(text + at, sizeof text - at, "M %lld %lld %lld\n",
+		                       (long long)(WALL0 + 60000 * meeting[i][0]),
+		                       (long long)(WALL0 + 60000 * meeting[i][1]),
+		                       (long long)meeting[i][2]);
+	snprintf(text + at, sizeof text - at, "C\n");
+	answer(r, PX_ASK_READ, text);
+	turn(r);
+}
+
+static void test_only_what_is_unavailable_is_published(void **state)
+{
+	static const int64_t day[][3] = {{10, 20, PX_BUSY}, {30, 40, PX_OOF}};
+	struct px_engine_config c = config();
+	struct px_user_view v;
+	struct rig r;
+
+	(void)state;
+	c.publish_unavailable = true;
+	begin(&r, c);
+	read_one(&r, day, 2);
+	pass(&r, 60000);
+	assert_int_equal(r.sips, 0);
+	assert_true(px_engine_user(r.e, 0, &v));
+	assert_int_equal(v.presence, PX_AVAILABLE);
+	pass(&r, 9 * 60000);
+	struct sent s = published(&r, 200, "e1");
+	assert_int_equal(s.op, PX_OP_INITIAL);
+	assert_non_null(strstr(s.body, "<rpid:busy/>"));
+	pass(&r, 10 * 60000);
+	s = published(&r, 200, NULL);
+	assert_int_equal(s.op, PX_OP_REMOVE);
+	assert_string_equal(s.etag, "e1");
+	assert_int_equal(s.expires, 0);
+	assert_string_equal(s.body, "");
+	pass(&r, 10 * 60000);
+	s = published(&r, 200, "e2");
+	assert_int_equal(s.op, PX_OP_INITIAL);
+	assert_non_null(strstr(s.body, "<rpid:away/>"));
+	end(&r);
+}
+
+/* What a former process left standing goes, too, when the calendar is free. */
+static void test_what_was_taken_over_is_taken_off_when_it_is_free(void **state)
+{
+	struct px_engine_config c = config();
+	struct rig r;
+
+	(void)state;
+	c.publish_unavailable = true;
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_restore(r.e, "alice@example.test", PX_NO_GATEWAY, NULL, "old", false,
+	                       (struct px_wall){WALL0 + 3600000}, r.now);
+	read_one(&r, NULL, 0);
+	struct sent s = published(&r, 200, NULL);
+	assert_int_equal(s.op, PX_OP_REMOVE);
+	assert_string_equal(s.etag, "old");
+	end(&r);
+}
+
+static void test_the_next_meeting_is_told_when_that_is_wanted(void **state)
+{
+	/* tentative is available; the last one begins where the one before it ends */
+	static const int64_t day[][3] = {
+	    {-10, 10, PX_BUSY}, {20, 30, PX_TENTATIVE}, {40, 60, PX_OOF}, {60, 70, PX_BUSY}};
+	struct px_engine_config c = config();
+	struct rig r;
+
+	(void)state;
+	c.document.timed_status = true;
+	begin(&r, c);
+	read_one(&r, day, 4);
+	struct sent s = published(&r, 200, "e1");
+	assert_non_null(strstr(s.body, "<ts:timed-status from=\"2025-11-24T16:40:00Z\""
+	                               " until=\"2025-11-24T17:00:00Z\">"));
+	assert_non_null(strstr(s.body, "<ts:note xml:lang=\"en\">Away</ts:note>"));
+	pass(&r, 10 * 60000);
+	s = published(&r, 200, "e2"); /* free: the next is the same */
+	assert_null(strstr(s.body, "<rpid:busy/>"));
+	assert_non_null(strstr(s.body, "from=\"2025-11-24T16:40:00Z\""));
+	pass(&r, 30 * 60000);
+	s = published(&r, 200, "e3"); /* away, and busy at once behind it */
+	assert_non_null(strstr(s.body, "<ts:timed-status from=\"2025-11-24T17:00:00Z\""
+	                               " until=\"2025-11-24T17:10:00Z\">"));
+	pass(&r, 20 * 60000);
+	s = published(&r, 200, "e4");
+	assert_null(strstr(s.body, "<ts:timed-status"));
+	end(&r);
+}
+
 static void test_a_change_is_read_and_published_within_two_seconds(void **state)
 {
 	struct rig r;
@@ -1177,6 +1276,9 @@ int main(void)
 	    cmocka_unit_test(test_a_wrong_password_does_not_lock_the_account),
 	    cmocka_unit_test(test_state_first_then_the_subscription),
 	    cmocka_unit_test(test_a_meeting_ends_without_any_request),
+	    cmocka_unit_test(test_only_what_is_unavailable_is_published),
+	    cmocka_unit_test(test_what_was_taken_over_is_taken_off_when_it_is_free),
+	    cmocka_unit_test(test_the_next_meeting_is_told_when_that_is_wanted),
 	    cmocka_unit_test(test_a_change_is_read_and_published_within_two_seconds),
 	    cmocka_unit_test(test_an_event_during_a_reading_is_not_lost),
 	    cmocka_unit_test(test_a_broken_answer_changes_nothing),

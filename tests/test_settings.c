@@ -142,6 +142,11 @@ static void has_every_default(void **state)
 	assert_int_equal(s->publish_expires, 3600);
 	assert_int_equal(s->publish_rate, 0);
 	assert_int_equal(s->publish_when, PX_PUBLISH_ALWAYS);
+	assert_int_equal(s->compat, 0);
+	assert_false(s->timed_status);
+	assert_string_equal(s->note_lang, "en");
+	for (int i = 0; i < PX_NOTES; i++)
+		assert_null(s->note[i]);
 	assert_int_equal(s->remind_before, 0);
 	assert_null(s->state_file);
 	assert_int_equal(s->on_exit, PX_EXIT_KEEP);
@@ -174,6 +179,8 @@ static void takes_every_setting(void **state)
 	         "presence_server = sip:Px.example.com:5070;transport=TCP\n"
 	         "sip_bind = 192.0.2.1:5080\nsip_user = px\nsip_password_file = /pw-crlf\n"
 	         "publish_expires = 86400\npublish_rate = 100000\npublish_when = unavailable\n"
+	         "compat = Cisco\ncompat = blink\ntimed_status = yes\nnote_lang = de-CH\n"
+	         "note = busy=\"In a meeting\"\nnote = away = = out\n"
 	         "remind_before = 900\nstate_file = /state\non_exit = withdraw\n"
 	         "worker = /px\nstandby = on\nlog_level = debug");
 
@@ -224,6 +231,12 @@ static void takes_every_setting(void **state)
 	assert_int_equal(s->publish_expires, 86400);
 	assert_int_equal(s->publish_rate, 100000);
 	assert_int_equal(s->publish_when, PX_PUBLISH_UNAVAILABLE);
+	assert_int_equal(s->compat, PX_COMPAT_BLINK | PX_COMPAT_CISCO);
+	assert_true(s->timed_status);
+	assert_string_equal(s->note_lang, "de-CH");
+	assert_null(s->note[PX_NOTE_AVAILABLE]);
+	assert_string_equal(s->note[PX_NOTE_BUSY], "\"In a meeting\"");
+	assert_string_equal(s->note[PX_NOTE_AWAY], "= out");
 	assert_int_equal(s->remind_before, 900);
 	assert_string_equal(s->state_file, "/state");
 	assert_int_equal(s->on_exit, PX_EXIT_WITHDRAW);
@@ -355,6 +368,16 @@ static void says_what_is_wrong_and_what_would_be_right(void **state)
 	    {"sip_user = px", "sip_user: sip_password_file is missing; give both or neither"},
 	    {"sip_password_file = /pw",
 	     "sip_password_file: sip_user is missing; give both or neither"},
+	    {"compat = jitsi", "compat: jitsi is no choice; give blink|cisco"},
+	    {"note_lang = d", "note_lang: d: is no language tag; give one such as de"},
+	    {"note_lang = e1", "note_lang: e1: is no language tag; give one such as de"},
+	    {"note_lang = de-", "note_lang: de-: is no language tag; give one such as de"},
+	    {"note_lang = tlh",
+	     "note_lang: tlh is not built in; give note=available=TEXT, note=busy=TEXT and "
+	     "note=away=TEXT, or one of en, de, fr, es, it, nl, pt, pl, sv, da, ja"},
+	    {"note = busy", "note: busy: write available|busy|away=TEXT"},
+	    {"note = busy=", "note: busy=: write available|busy|away=TEXT"},
+	    {"note = free=x", "note: free=x: write available|busy|away=TEXT"},
 	    {"map = sleeping=away",
 	     "map: sleeping: the statuses are free, tentative, busy, oof, "
 	     "workingelsewhere and nodata; write STATUS=available|busy|away"},

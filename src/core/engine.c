@@ -529,6 +529,11 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 	px_pool_begin(&e->pool, now);
 	e->config.gateway_name = NULL;
 	e->config.gateway_concurrency = NULL;
+	struct px_pidf_style *d = &e->config.document;
+	d->lang = d->lang ? d->lang : px_pidf_default.lang;
+	d->available = d->available ? d->available : px_pidf_default.available;
+	d->busy = d->busy ? d->busy : px_pidf_default.busy;
+	d->away = d->away ? d->away : px_pidf_default.away;
 	px_esc_init(&e->esc, c->presence_servers, c->publish_window, c->publish_rate, now);
 	px_trouble(e, "");
 	return e;

@@ -20,6 +20,7 @@
 #include "core/availability.h"
 #include "core/backend.h"
 #include "core/esc.h"
+#include "core/pidf.h"
 #include "core/pool.h"
 #include "core/publication.h"
 #include "core/watch.h"
@@ -36,7 +37,9 @@ struct px_engine_config {
 	int64_t horizon_s; /* how far ahead calendars are read */
 	int64_t resync_s;  /* whoever has no stream is read at least this often */
 	int64_t stale_after_s;
-	bool stale_available;     /* on_stale=available, else withdraw */
+	bool stale_available;          /* on_stale=available, else withdraw */
+	struct px_pidf_style document; /* its texts outlive the engine; NULL: px_pidf_default's */
+	bool publish_unavailable; /* publish_when=unavailable: what is free has no publication */
 	uint32_t publish_expires; /* s */
 	unsigned publish_rate;    /* per s, 0: none */
 	unsigned publish_window;  /* in flight at most */
@@ -151,7 +154,7 @@ struct px_user_view {
 	enum px_watch_state watch;
 	int gateway;               /* PX_NO_GATEWAY: none */
 	const char *subscription;  /* NULL: none */
-	enum px_presence presence; /* what is wanted at the presence server; UNKNOWN: nothing */
+	enum px_presence presence; /* what watchers are to be shown; UNKNOWN: nothing */
 	struct px_wall until;
 	struct px_wall read_at; /* last good reading; 0: never */
 	struct px_mono due;     /* BACKOFF, PARKED: until then; else not set */

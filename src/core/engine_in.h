@@ -77,8 +77,9 @@ struct user {
 	                            stream without a change unread */
 	struct px_mono read_due; /* its next own reading: after a failure, or the sweep */
 	uint32_t read_at;        /* s, wall: last good reading */
-	uint32_t doc_since, doc_until; /* s; 0: not in the document */
-	uint32_t asking;               /* slot of its Subscribe under way + 1; 0: none */
+	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
+	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
+	uint32_t asking;                        /* slot of its Subscribe under way + 1; 0: none */
 	struct px_mono publish_began;
 	uint32_t publish_asked; /* Expires of the one under way */
 	int16_t gateway;
@@ -88,6 +89,7 @@ struct user {
 	uint8_t read_failures;
 	uint8_t read_queue, publish_queue;
 	uint8_t presence; /* in the wanted document; PX_UNKNOWN: none is wanted */
+	uint8_t next;     /* in the document, with timed_status; PX_UNKNOWN: nothing */
 	uint8_t known;    /* last presence that the calendar gave */
 	uint8_t etag_epoch;
 	uint8_t group,

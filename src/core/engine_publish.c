@@ -76,25 +76,63 @@ void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 
-	u->presence = PX_UNKNOWN;
-	u->doc_since = u->doc_until = 0;
+	u->presence = u->next = PX_UNKNOWN;
+	u->doc_since = u->doc_until = u->doc_next_from = u->doc_next_until = 0;
 	px_publish_do(e, slot, px_publication_withdraw(&u->publication, now), now);
 }
 
-static void want(struct px_engine *e, uint32_t slot, enum px_presence p, uint32_t since,
-                 uint32_t until, struct px_now now)
+/* What a document says; times in s, 0: left out. */
+struct saying {
+	enum px_presence presence, next;
+	uint32_t since, until, next_from, next_until;
+};
+
+static void want(struct px_engine *e, uint32_t slot, const struct saying *doc, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 
 	/* when it began may become known later, or forgotten: that alone is not worth a PUBLISH */
-	if (u->presence == p && u->doc_until == until)
+	if (u->presence == doc->presence && u->doc_until == doc->until && u->next == doc->next &&
+	    u->doc_next_from == doc->next_from && u->doc_next_until == doc->next_until)
 		return;
 	px_say(e, PX_LOG_DEBUG, "user=%s presence %s->%s", u->key, px_presence_name(u->presence),
-	       px_presence_name(p));
-	u->presence = (uint8_t)p;
-	u->doc_since = since;
-	u->doc_until = until;
-	px_publish_do(e, slot, px_publication_want(&u->publication, now), now);
+	       px_presence_name(doc->presence));
+	u->presence = (uint8_t)doc->presence;
+	u->doc_since = doc->since;
+	u->doc_until = doc->until;
+	u->next = (uint8_t)doc->next;
+	u->doc_next_from = doc->next_from;
+	u->doc_next_until = doc->next_until;
+	if (doc->presence == PX_AVAILABLE && e->config.publish_unavailable)
+		px_publish_do(e, slot, px_publication_withdraw(&u->publication, now), now);
+	else
+		px_publish_do(e, slot, px_publication_want(&u->publication, now), now);
+}
+
+/* The begin of the window says nothing about a meeting, nor does its end. */
+static uint32_t inside(const struct px_calendar *c, struct px_wall w)
+{
+	uint32_t s = (uint32_t)(w.ms / 1000);
+
+	return s <= c->from || s >= c->until ? 0 : s;
+}
+
+/* The first time from `from` on at which the user isn't available; at most one available stretch
+ * lies before it. */
+static void say_next(struct saying *doc, const struct px_engine *e, const struct user *u,
+                     struct px_wall from)
+{
+	struct px_availability a = {.until = from};
+
+	for (int i = 0; i < 2 && a.until.ms; i++) {
+		a = px_availability_at(&u->calendar, &e->config.map, PX_UNKNOWN, a.until);
+		if (a.presence != PX_PRESENCE_BUSY && a.presence != PX_AWAY)
+			continue;
+		doc->next = a.presence;
+		doc->next_from = (uint32_t)(a.since.ms / 1000);
+		doc->next_until = inside(&u->calendar, a.until);
+		return;
+	}
 }
 
 void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
@@ -117,16 +155,15 @@ void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
 	}
 	u->known = (uint8_t)a.presence;
 
-	uint32_t since = (uint32_t)(a.since.ms / 1000), until = (uint32_t)(a.until.ms / 1000);
-	/* the edges of the window say nothing about the meeting */
-	if (since <= u->calendar.from)
-		since = 0;
-	if (until >= u->calendar.until)
-		until = 0;
-	if (a.presence == PX_AVAILABLE)
-		since = until = 0;
+	struct saying doc = {.presence = a.presence, .next = PX_UNKNOWN};
+	if (a.presence != PX_AVAILABLE) {
+		doc.since = inside(&u->calendar, a.since);
+		doc.until = inside(&u->calendar, a.until);
+	}
+	if (e->config.document.timed_status)
+		say_next(&doc, e, u, a.until);
 	if (!u->stale)
-		want(e, slot, a.presence, since, until, now);
+		want(e, slot, &doc, now);
 	px_user_schedule(e, slot);
 }
 
@@ -139,19 +176,24 @@ void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now)
 	       (long long)e->config.stale_after_s,
 	       e->config.stale_available ? "available" : "withdraw");
 	if (e->config.stale_available)
-		want(e, slot, PX_AVAILABLE, 0, 0, now);
+		want(e, slot, &(struct saying){.presence = PX_AVAILABLE, .next = PX_UNKNOWN}, now);
 	else
 		px_withdraw(e, slot, now);
 	px_user_schedule(e, slot);
 }
 
-static void write_document(struct px_buf *out, const struct user *u, struct px_now now)
+static void write_document(struct px_buf *out, const struct px_engine *e, const struct user *u,
+                           struct px_now now)
 {
 	const struct px_pidf doc = {.key = u->key,
 	                            .presence = (enum px_presence)u->presence,
 	                            .since = {(int64_t)u->doc_since * 1000},
 	                            .until = {(int64_t)u->doc_until * 1000},
-	                            .now = now.wall};
+	                            .now = now.wall,
+	                            .style = &e->config.document,
+	                            .next = (enum px_presence)u->next,
+	                            .next_from = {(int64_t)u->doc_next_from * 1000},
+	                            .next_until = {(int64_t)u->doc_next_until * 1000}};
 	*out = px_buf_new(PX_PIDF_MAX);
 	px_pidf_write(out, &doc);
 }
@@ -211,7 +253,7 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 	 * a server has lost. Who was taken over and isn't read yet has none.
 	 */
 	if (op != PX_OP_REMOVE && u->presence != PX_UNKNOWN)
-		write_document(&a->sip.body, u, now);
+		write_document(&a->sip.body, e, u, now);
 	px_esc_sent(&e->esc, now);
 	px_user_touch(e, slot);
 	px_user_schedule(e, slot);

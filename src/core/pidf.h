@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * pidf.h - availability -> the document that is published (RFC 3863, RFC 4479, RFC 4480).
+ * pidf.h - availability -> the document that is published (RFC 3863, RFC 4479, RFC 4480; RFC 4481).
  *
  * Always a tuple with <basic>open</basic>; busy is the single activity <rpid:busy/>, away
  * <rpid:away/>, available none: the one form that every measured watcher shows right. Tuple and
- * person ids depend on the key alone.
+ * person ids depend on the key alone. All that a style adds stands behind what is always there, in
+ * a namespace of its own, so that a watcher who doesn't know it reads the same.
  */
 #ifndef PX_PIDF_H
 #define PX_PIDF_H
@@ -12,15 +13,31 @@
 #include "core/availability.h"
 #include "core/buf.h"
 
-#define PX_PIDF_MAX 4096
+#define PX_PIDF_MAX 8192
 #define PX_PIDF_ID 24
+#define PX_NOTE_MAX 100 /* bytes of a note */
+
+/* How documents are written, the same for all users. Texts are borrowed: they outlive its use. */
+struct px_pidf_style {
+	const char *lang;                    /* the notes' language, a BCP 47 tag */
+	const char *available, *busy, *away; /* the notes */
+	bool blink; /* agp-pidf:extended in the status, as Blink and SIP SIMPLE clients read it */
+	bool cisco; /* the activity once more, in the namespace that Cisco's phones read */
+	bool timed_status; /* the next meeting (RFC 4481) */
+};
+extern const struct px_pidf_style px_pidf_default; /* English, nothing added */
 
 struct px_pidf {
-	const char *key;           /* "alice@example.com": entity and ids come from it */
-	enum px_presence presence; /* AVAILABLE, PRESENCE_BUSY or AWAY */
-	struct px_wall since;      /* activities' from; 0: left out */
-	struct px_wall until;      /* activities' until; 0: left out */
-	struct px_wall now;        /* the timestamps */
+	const char *key;                   /* "alice@example.com": entity and ids come from it */
+	enum px_presence presence;         /* AVAILABLE, PRESENCE_BUSY or AWAY */
+	struct px_wall since;              /* activities' from; 0: left out */
+	struct px_wall until;              /* activities' until; 0: left out */
+	struct px_wall now;                /* the timestamps */
+	const struct px_pidf_style *style; /* NULL: px_pidf_default */
+	/* what comes next, when the style wants to have it: BUSY or AWAY; anything else: not known */
+	enum px_presence next;
+	struct px_wall next_from, next_until; /* next_until 0: not known */
+	bool brief; /* nothing that can be left out: the presence server finds it too large (413) */
 };
 
 /* Appends the document to out; out->failed tells whether it fitted. */

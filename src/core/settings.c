@@ -10,6 +10,8 @@
 #include "core/availability.h"
 #include "core/buf.h"
 #include "core/host.h"
+#include "core/lang.h"
+#include "core/pidf.h"
 #include "core/said.h"
 #include "core/users.h"
 #include "core/utf8.h"
@@ -28,6 +30,7 @@ enum kind {
 	LISTEN,
 	ADDRESS,
 	HOST,
+	LANGUAGE,
 	INTEGER,
 	SECONDS,
 	BOOLEAN,
@@ -35,7 +38,9 @@ enum kind {
 	GATEWAYS, /* from here on: repeated */
 	USERS,
 	SERVERS,
-	MAP
+	MAP,
+	COMPAT,
+	NOTES
 };
 
 struct setting {
@@ -74,7 +79,7 @@ struct reading {
 	struct px_complaints said;
 	unsigned
 	    given[ROWS]; /* the line of each setting, the last one of a repeated one; 0: none */
-	unsigned map_given[PX_STATUSES];
+	unsigned map_given[PX_STATUSES], note_given[PX_NOTES];
 	struct px_seen users;
 	bool oom;
 };
@@ -480,6 +485,44 @@ static void take_map(struct reading *r, unsigned line, struct slice v)
 	r->map_given[status] = line;
 }
 
+static void take_compat(struct reading *r, unsigned line, struct slice v)
+{
+	const char *form = row[find("compat")].form;
+	const int i = choice(form, v);
+	char shown[PX_SHOWN_MAX];
+
+	if (i < 0)
+		px_complain(&r->said, line, "compat", "%s is no choice; give %s",
+		            px_shown(v.s, v.n, shown), form);
+	else
+		r->s->compat |= 1u << i;
+}
+
+static void take_note(struct reading *r, unsigned line, struct slice v)
+{
+	static const char names[] = "available|busy|away";
+	struct slice right;
+	const struct slice left = until(v, '=', &right);
+	const int i = choice(names, trimmed(left.s, left.n));
+	char shown[PX_SHOWN_MAX];
+
+	if (right.s)
+		right = trimmed(right.s, right.n);
+	if (i < 0 || !right.s || right.n == 0)
+		px_complain(&r->said, line, "note", "%s: write %s=TEXT", px_shown(v.s, v.n, shown),
+		            names);
+	else if (right.n > PX_NOTE_MAX)
+		px_complain(&r->said, line, "note", "%s: is longer than %d bytes",
+		            px_shown(v.s, v.n, shown), PX_NOTE_MAX);
+	else if (r->note_given[i])
+		px_complain(&r->said, line, "note", "%s is given in %s %u already",
+		            px_shown(left.s, left.n, shown), px_unit(&r->said), r->note_given[i]);
+	else {
+		r->s->note[i] = copy(r, right);
+		r->note_given[i] = line;
+	}
+}
+
 /* ---- single settings ---- */
 
 /* NULL, or what is wrong. */
@@ -493,6 +536,8 @@ static const char *check_text(enum kind kind, struct slice v)
 		return v.n > PX_PASSWORD_MAX ? "is longer than 255 bytes" : NULL;
 	case STRING:
 		return v.n > 255 ? "is longer than 255 bytes" : NULL;
+	case LANGUAGE:
+		return px_lang_tag(v.s, v.n) ? NULL : "is no language tag; give one such as de";
 	case URL: {
 		const size_t scheme = v.n >= 8 && strncasecmp(v.s, "https://", 8) == 0  ? 8
 		                      : v.n >= 7 && strncasecmp(v.s, "http://", 7) == 0 ? 7
@@ -561,6 +606,12 @@ static void take_value(struct reading *r, const struct setting *is_, unsigned li
 		break;
 	case MAP:
 		take_map(r, line, v);
+		break;
+	case COMPAT:
+		take_compat(r, line, v);
+		break;
+	case NOTES:
+		take_note(r, line, v);
 		break;
 	case INTEGER:
 	case SECONDS:
@@ -930,6 +981,12 @@ static void finish(struct reading *r)
 	if (r->io->standalone && !r->given[find("presence_server")])
 		px_complain(&r->said, 0, "presence_server",
 		            "there is none, and no proxy around; give sip:HOST[:PORT]");
+	if (!px_lang_find(s->note_lang) &&
+	    !(s->note[PX_NOTE_AVAILABLE] && s->note[PX_NOTE_BUSY] && s->note[PX_NOTE_AWAY]))
+		px_complain(&r->said, r->given[find("note_lang")], "note_lang",
+		            "%s is not built in; give note=available=TEXT, note=busy=TEXT and "
+		            "note=away=TEXT, or one of %s",
+		            s->note_lang, px_lang_list());
 	if (s->resync >= s->horizon)
 		px_complain(
 		    &r->said, r->given[find("resync")], "resync",
@@ -949,7 +1006,7 @@ static struct px_settings *presets(void)
 	}
 	*s->map = px_map_default;
 	for (size_t i = 0; i < ROWS; i++)
-		if (row[i].name && row[i].kind >= INTEGER && row[i].kind <= CHOICE)
+		if (row[i].name && row[i].kind >= LANGUAGE && row[i].kind <= CHOICE)
 			take_value(&r, &row[i], 0,
 			           (struct slice){row[i].preset, strlen(row[i].preset)});
 	return s;
@@ -1005,6 +1062,8 @@ void px_settings_free(struct px_settings *s)
 	free(s->user);
 	free(s->presence_server);
 	free(s->map);
+	for (size_t i = 0; i < PX_NOTES; i++)
+		free(s->note[i]);
 	wipe(s->sip_password);
 	for (size_t i = 0; i < ROWS; i++)
 		if (row[i].name && row[i].kind == SECRET)
@@ -1028,7 +1087,7 @@ void px_settings_print(struct px_buf *out, bool markdown)
 	for (size_t i = 0; i < ROWS; i++) {
 		const struct setting *t = &row[i];
 		const bool ranged = t->name && (t->kind == INTEGER || t->kind == SECONDS);
-		const bool spoken = t->name && t->kind < INTEGER; /* its preset is no value */
+		const bool spoken = t->name && t->kind < LANGUAGE; /* its preset is no value */
 		const char *many = t->name && t->kind >= GATEWAYS ? " (may be repeated)" : "";
 		char form[200], help[400];
 
@@ -1083,7 +1142,6 @@ unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, vo
 	     "give streaming or none"},
 	    {s->oof_replies, "oof_replies=yes", "leave it out"},
 	    {tls, "presence_server: transport=tls", "give tcp or udp"},
-	    {s->publish_when != PX_PUBLISH_ALWAYS, "publish_when=unavailable", "give always"},
 	    {s->remind_before != 0, "remind_before", "leave it out"},
 	    {s->sip_user != NULL, "sip_user: digest authentication",
 	     "let the presence server trust this address"},
