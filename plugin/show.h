@@ -17,6 +17,10 @@
 struct px_rows {
 	void *ctx;
 	void (*begin)(void *ctx); /* what follows belongs to a new row */
+	void (*list)(void *ctx,
+	             const char *name); /* rows from here on are elements of a list of the
+	                                              row at hand ... */
+	void (*end)(void *ctx);         /* ... that ends; what follows belongs to that row again */
 	void (*text)(void *ctx, const char *name, const char *value);
 	void (*number)(void *ctx, const char *name, int64_t value);
 };

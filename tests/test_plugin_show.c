@@ -51,7 +51,7 @@ static struct px_rows rows(struct bench *b)
 {
 	b->out.len = 0;
 	b->rows = 0;
-	return (struct px_rows){b, begin, text, number};
+	return (struct px_rows){.ctx = b, .begin = begin, .text = text, .number = number};
 }
 
 static void shows(const struct bench *b, const char *what)

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "remote.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "control.h"
+
+#define ASK_MS 1500 /* a command answers or refuses within 2 s */
+
+static int refuse(struct px_remote *r, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static int refuse(struct px_remote *r, int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->said, sizeof r->said, fmt, ap);
+	va_end(ap);
+	return code;
+}
+
+void px_remote_word(struct px_remote *r, const char *word, size_t len)
+{
+	if (r->words == PX_REMOTE_WORDS_MAX)
+		return;
+	if (len > PX_REMOTE_WORD_MAX)
+		len = PX_REMOTE_WORD_MAX;
+	memcpy(r->word[r->words], word, len);
+	r->word[r->words++][len] = '\0';
+}
+
+/* ---- what the board says ---- */
+
+int px_remote_users(struct px_remote *r)
+{
+	const struct px_show_now now = px_show_now();
+	const struct px_board_reader *b = r->module->board;
+	const struct px_rows *rows = r->rows;
+	struct px_users_query q = {0};
+	char why[PX_SHOW_WHY_MAX];
+	uint32_t next;
+
+	for (size_t i = 0; i < r->words; i++)
+		if (px_users_query_word(&q, r->word[i], why) < 0)
+			return refuse(r, 400, "%s", why);
+	rows->begin(rows->ctx);
+	rows->number(rows->ctx, "total", (int64_t)px_stat(b, PX_STAT_users, now));
+	rows->list(rows->ctx, "users");
+	next = px_show_users(b, &q, now, rows);
+	rows->end(rows->ctx);
+	if (next > 0)
+		rows->number(rows->ctx, "next", next);
+	return 0;
+}
+
+/* The key of the AoR that is the request's first word. 0, or a code. */
+static int take_key(struct px_remote *r, char key[PX_AOR_MAX + 1], const char **mailbox)
+{
+	const char *aor = r->words > 0 ? r->word[0] : NULL, *comma = NULL;
+	int err;
+
+	if (!aor)
+		return refuse(r, 400, "Give an AoR, such as alice@example.com");
+	/* AOR,MAILBOX: a comma may stand in a user part, so it is one behind an @ */
+	if (mailbox) {
+		const char *at = strchr(aor, '@');
+
+		comma = at ? strchr(at, ',') : NULL;
+		*mailbox = comma ? comma + 1 : r->words > 1 ? r->word[1] : NULL;
+	}
+	err = px_key_from_aor(aor, comma ? (size_t)(comma - aor) : strlen(aor), key);
+	if (err == 0)
+		return 0;
+	return refuse(r, 400, "%s",
+	              err == -ENAMETOOLONG ? "The AoR is too long"
+	                                   : "That is not an AoR; write user@host");
+}
+
+int px_remote_user(struct px_remote *r)
+{
+	char key[PX_AOR_MAX + 1];
+	const int code = take_key(r, key, NULL);
+
+	if (code != 0)
+		return code;
+	switch (px_show_user(r->module->board, key, px_show_now(), r->rows)) {
+	case PX_BOARD_FOUND:
+		return 0;
+	case PX_BOARD_NONE:
+		if (px_board_epoch(r->module->board) == 0)
+			return refuse(r, 503, "The worker has not begun yet");
+		return refuse(r, 404, "No such user");
+	case PX_BOARD_UNKNOWN:
+		break;
+	}
+	return refuse(r, 503, "The user changes all the time; ask again");
+}
+
+int px_remote_gateways(struct px_remote *r)
+{
+	px_show_gateways(r->module->board, r->rows);
+	return 0;
+}
+
+int px_remote_stats(struct px_remote *r)
+{
+	px_show_stats(r->module->board, px_show_now(), r->rows);
+	return 0;
+}
+
+/* ---- what the worker does ---- */
+
+static int refusal(struct px_remote *r, int err, const char *said)
+{
+	switch (err) {
+	case -ENOENT:
+		return refuse(r, 404, "No such user");
+	case -EINVAL:
+	case -ENAMETOOLONG:
+		return refuse(r, 400, "%s", said);
+	case -EAGAIN:
+		return refuse(r, 503, "Too many commands wait for the worker; ask again");
+	case -ETIMEDOUT:
+	case -EPIPE:
+		return refuse(r, 503, "The worker doesn't answer");
+	case -ENOSPC:
+		return refuse(r, 507, "%s", said);
+	default:
+		return refuse(r, 500, "%s", *said ? said : strerror(-err));
+	}
+}
+
+static int command(struct px_remote *r, enum px_control_command c)
+{
+	char key[PX_AOR_MAX + 1], mailbox[PX_MAILBOX_MAX + 1] = "";
+	const char *given = NULL;
+	struct px_control_answer answer = {0};
+	const int64_t now_ms = px_show_now().mono_ms;
+	int err = take_key(r, key, c == PX_CONTROL_ENABLE ? &given : NULL);
+
+	if (err != 0)
+		return err;
+	if (given && px_mailbox(given, strlen(given), mailbox) < 0)
+		return refuse(r, 400, "That is not a mailbox; write user@domain");
+	if (px_board_silent_ms(r->module->board, now_ms) >= PX_BOARD_SILENT_MS)
+		return refuse(r, 503, "The worker is silent");
+	err = px_control_ask(r->module->control[0], c, key, mailbox, now_ms, ASK_MS, &answer);
+	if (err == 0)
+		err = answer.status;
+	return err < 0 ? refusal(r, err, answer.said) : 0;
+}
+
+int px_remote_enable(struct px_remote *r)
+{
+	return command(r, PX_CONTROL_ENABLE);
+}
+
+int px_remote_disable(struct px_remote *r)
+{
+	return command(r, PX_CONTROL_DISABLE);
+}
+
+int px_remote_refresh(struct px_remote *r)
+{
+	return command(r, PX_CONTROL_REFRESH);
+}
