@@ -299,8 +299,8 @@ static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
 {
 	switch (a->kind) {
 	case PX_DO_HTTP_START:
-		px_http_start(w->http, a->http.id, a->http.gateway, &a->http.body, a->http.anchor,
-		              a->http.cookie, a->http.timeout_ms, ceiling(a->http.ask));
+		px_http_start(w->http, a->http.id, a->http.gateway, &a->http.wire, a->http.cookie,
+		              a->http.timeout_ms, ceiling(a->http.ask));
 		break;
 	case PX_DO_HTTP_CANCEL:
 		px_http_cancel(w->http, a->http_cancel);
@@ -580,7 +580,6 @@ static int open_http(struct worker *w)
 	                                 .account = s->account,
 	                                 .password = s->password,
 	                                 .auth = (enum px_auth)s->auth,
-	                                 .type = px_ews.type,
 	                                 .data = http_data,
 	                                 .done = http_done,
 	                                 .arg = w};

@@ -109,8 +109,9 @@ static void turn(struct rig *r)
 			h->id = a[i].http.id;
 			h->gateway = a[i].http.gateway;
 			h->ask = a[i].http.ask;
-			snprintf(h->body, sizeof h->body, "%s", a[i].http.body.data);
-			snprintf(h->anchor, sizeof h->anchor, "%s", a[i].http.anchor);
+			snprintf(h->body, sizeof h->body, "%s", a[i].http.wire.body.data);
+			h->anchor[0] = '\0';
+			sscanf(a[i].http.wire.head.data, "Anchor: %255s", h->anchor);
 			snprintf(h->cookie, sizeof h->cookie, "%s",
 			         a[i].http.cookie ? a[i].http.cookie : "");
 		} else if (a[i].kind == PX_DO_SIP_START) {

@@ -106,6 +106,8 @@ static void said(void *arg, const struct px_item *item)
 		h->closed++;
 		px_buf_str(&h->items, "closed\n");
 		return;
+	default:
+		fail_msg("item %d, which isn't EWS's", (int)item->kind);
 	}
 	assert_true(item->id && *item->id && strlen(item->id) <= px_ews.id_max);
 }
@@ -1167,15 +1169,19 @@ static void requests_are_as_written_down(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(request); i++) {
-		struct px_buf b = px_buf_new(1 << 16), want;
+		struct px_wire w = px_wire_new();
+		struct px_buf b, want;
 
-		px_ews.write(&b, &request[i].q);
+		px_ews.write(&w, &request[i].q);
+		b = w.body;
 		assert_false(b.failed);
+		assert_string_equal(w.method, "POST");
+		assert_int_equal(w.target.len, 0);
 		snprintf(path, sizeof path, FIXTURES "requests/%s.xml", request[i].name);
 		want = file(path);
 		assert_int_equal(b.len, want.len);
 		assert_memory_equal(b.data, want.data, b.len);
-		px_buf_free(&b);
+		px_wire_free(&w);
 		px_buf_free(&want);
 	}
 }
@@ -1186,19 +1192,19 @@ static int write_requests(const char *dir)
 	char path[512];
 
 	for (size_t i = 0; i < COUNT(request); i++) {
-		struct px_buf b = px_buf_new(1 << 16);
+		struct px_wire w = px_wire_new();
 		FILE *f;
 		bool written;
 
-		px_ews.write(&b, &request[i].q);
+		px_ews.write(&w, &request[i].q);
 		snprintf(path, sizeof path, "%s/%s.xml", dir, request[i].name);
 		f = fopen(path, "wb");
 		if (!f) {
 			perror(path);
 			return 1;
 		}
-		written = fwrite(b.data, 1, b.len, f) == b.len;
-		px_buf_free(&b);
+		written = fwrite(w.body.data, 1, w.body.len, f) == w.body.len;
+		px_wire_free(&w);
 		if (fclose(f) != 0 || !written) {
 			perror(path);
 			return 1;
@@ -1209,12 +1215,39 @@ static int write_requests(const char *dir)
 
 static void a_request_that_does_not_fit_says_so(void **state)
 {
-	struct px_buf b = px_buf_new(1000);
+	struct px_wire w = px_wire_new();
 
 	(void)state;
-	px_ews.write(&b, &request[4].q);
-	assert_true(b.failed);
-	px_buf_free(&b);
+	w.body.ceiling = 1000;
+	px_ews.write(&w, &request[4].q);
+	assert_true(w.body.failed);
+	px_wire_free(&w);
+}
+
+/* Where a request goes behind the proxies of 2013 and later is said beside it. */
+static void a_request_says_whose_server_it_is_for(void **state)
+{
+	static const struct {
+		const char *anchor, *head;
+	} row[] = {{"carol@example.test", "X-AnchorMailbox: carol@example.test\r\n"
+	                                  "X-PreferServerAffinity: true\r\n"},
+	           {"carol@example.test\r\nEvil: yes", ""},
+	           {NULL, ""}};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(row); i++) {
+		struct px_wire w = px_wire_new();
+		struct px_query q = request[0].q;
+		char want[256];
+
+		q.anchor = row[i].anchor;
+		px_ews.write(&w, &q);
+		snprintf(want, sizeof want,
+		         "Content-Type: text/xml; charset=utf-8\r\nAccept: text/xml\r\n%s",
+		         row[i].head);
+		assert_string_equal(w.head.data, want);
+		px_wire_free(&w);
+	}
 }
 
 /* Every request and sample in the fixtures is used by a test. */
@@ -1239,6 +1272,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(requests_are_as_written_down),
+	    cmocka_unit_test(a_request_says_whose_server_it_is_for),
 	    cmocka_unit_test(a_request_that_does_not_fit_says_so),
 	    cmocka_unit_test(no_fixture_is_forgotten),
 	    cmocka_unit_test(samples_are_read_however_they_are_cut),

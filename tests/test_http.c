@@ -500,7 +500,6 @@ static void client_with(const struct px_http_gateway *g, unsigned n, enum px_aut
 	                                 .gateways = n,
 	                                 .account = "EXAMPLE\\svc",
 	                                 .password = "s3cret",
-	                                 .type = "text/xml; charset=utf-8",
 	                                 .data = on_data,
 	                                 .done = on_done};
 
@@ -512,23 +511,24 @@ static void client(const struct px_http_gateway *g, unsigned n)
 	client_with(g, n, PX_AUTH_BASIC);
 }
 
-static struct px_buf bytes(size_t n)
+static struct px_wire bytes(size_t n)
 {
-	struct px_buf body = px_buf_new(1 << 20);
+	struct px_wire wire = px_wire_new();
 	char *text = malloc(n + 1);
 
+	wire.method = "POST";
 	memset(text, 'b', n);
-	px_buf_add(&body, text, n);
+	px_buf_add(&wire.body, text, n);
 	free(text);
-	return body;
+	return wire;
 }
 
 static void start(uint64_t id, int gw, int64_t timeout_ms, int64_t ceiling)
 {
-	struct px_buf body = bytes(20);
+	struct px_wire wire = bytes(20);
 
-	px_http_start(b.http, id, gw, &body, "alice@example.test", NULL, timeout_ms, ceiling);
-	assert_null(body.data);
+	px_http_start(b.http, id, gw, &wire, NULL, timeout_ms, ceiling);
+	assert_null(wire.body.data);
 }
 
 /* Runs until what was asked for has come; the time it took in ms. */
@@ -574,8 +574,6 @@ static void an_answer(void **state)
 	assert_int_equal(a->retry_after_ms, -1);
 	assert_true(request_has("POST /ok HTTP/1.1\r\n"));
 	assert_true(request_has("\r\nAuthorization: Basic RVhBTVBMRVxzdmM6czNjcmV0\r\n"));
-	assert_true(request_has("\r\nX-AnchorMailbox: alice@example.test\r\n"));
-	assert_true(request_has("\r\nContent-Type: text/xml; charset=utf-8\r\n"));
 	assert_true(request_has("\r\nUser-Agent: pua_exchange/"));
 	assert_true(request_has("\r\n\r\nbbbbbbbbbbbbbbbbbbbb"));
 	assert_false(request_has("Expect"));
@@ -586,24 +584,72 @@ static void an_answer(void **state)
 static void affinity(void **state)
 {
 	struct answer *a = ask("localhost", GOOD, "affinity", ca_a.file);
-	struct px_buf body = bytes(20);
+	struct px_wire wire = bytes(20);
 
 	(void)state;
 	assert_string_equal(
 	    a->cookie, "X-BackEndOverrideCookie=mbx7.example.test~1941996295; exchangecookie=abc");
-	assert_true(request_has("\r\nX-PreferServerAffinity: true\r\n"));
 	assert_false(request_has("\r\nCookie:"));
-	px_http_start(b.http, 1, 0, &body, "alice@example.test", a->cookie, 3000, 1000);
+	px_http_start(b.http, 1, 0, &wire, a->cookie, 3000, 1000);
 	b.stop_after = 2;
 	run();
 	assert_true(request_has("\r\nCookie: X-BackEndOverrideCookie=mbx7.example.test~1941996295; "
 	                        "exchangecookie=abc\r\n"));
-	body = bytes(20);
-	px_http_start(b.http, 2, 0, &body, "alice@example.test", "a=b\r\nEvil: yes", 3000, 1000);
+	wire = bytes(20);
+	px_http_start(b.http, 2, 0, &wire, "a=b\r\nEvil: yes", 3000, 1000);
 	b.stop_after = 3;
 	run();
 	assert_int_equal(b.a[2].done, 1);
 	assert_false(request_has("Evil"));
+}
+
+/* Method, target and headers are the request's own; host and port never are. */
+static void a_wire_of_its_own(void **state)
+{
+	struct px_http_gateway g = gateway("localhost", GOOD, "ok", ca_a.file);
+	struct px_wire wire = bytes(20);
+
+	(void)state;
+	client(&g, 1);
+	wire.method = "SEARCH";
+	px_buf_str(&wire.target, "/exchange/alice/Calendar%20of%20hers/?a=b");
+	px_buf_str(&wire.head, "Depth: 1\r\nContent-Type: text/xml\r\nUser-Agent: mine\r\n");
+	px_http_start(b.http, 0, 0, &wire, "a=b", 3000, 1000);
+	run();
+	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
+	assert_true(request_has("SEARCH /exchange/alice/Calendar%20of%20hers/?a=b HTTP/1.1\r\n"));
+	assert_true(request_has("\r\nDepth: 1\r\n"));
+	assert_true(request_has("\r\nContent-Type: text/xml\r\n"));
+	assert_true(request_has("\r\nUser-Agent: mine\r\n"));
+	assert_true(request_has("\r\nCookie: a=b\r\n"));
+	assert_true(request_has("\r\n\r\nbbbbbbbbbbbbbbbbbbbb"));
+
+	wire = bytes(0);
+	wire.method = "GET";
+	px_buf_str(&wire.target, "/public/?cmd=freebusy");
+	px_http_start(b.http, 1, 0, &wire, NULL, 3000, 1000);
+	b.stop_after = 2;
+	run();
+	assert_int_equal(b.a[1].fail, PX_HTTP_ANSWERED);
+	assert_true(request_has("GET /public/?cmd=freebusy HTTP/1.1\r\n"));
+	assert_false(request_has("Content-Length"));
+
+	static const char *const bad[] = {"exchange", "@elsewhere/", ":443/", "/a b",
+	                                  "/a\r\nEvil: yes"};
+	for (uint64_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		wire = bytes(20);
+		px_buf_str(&wire.target, bad[i]);
+		px_http_start(b.http, 2 + i, 0, &wire, NULL, 3000, 1000);
+		b.stop_after = 3 + (unsigned)i;
+		run();
+		assert_int_equal(b.a[2 + i].fail, PX_HTTP_LOCAL);
+	}
+	wire = bytes(20);
+	px_buf_str(&wire.head, "Half");
+	px_http_start(b.http, 8, 0, &wire, NULL, 3000, 1000);
+	b.stop_after++;
+	run();
+	assert_int_equal(b.a[8].fail, PX_HTTP_LOCAL);
 }
 
 static void address_in_certificate(void **state)
@@ -615,15 +661,16 @@ static void address_in_certificate(void **state)
 static void big_body(void **state)
 {
 	struct px_http_gateway g = gateway("localhost", GOOD, "ok", ca_a.file);
-	struct px_buf body = bytes(100000);
+	struct px_wire wire = bytes(100000);
 
 	(void)state;
 	client(&g, 1);
-	px_http_start(b.http, 0, 0, &body, "", NULL, 3000, 1000);
+	px_http_start(b.http, 0, 0, &wire, NULL, 3000, 1000);
 	run();
 	assert_int_equal(b.a[0].fail, PX_HTTP_ANSWERED);
 	assert_true(request_has("\r\nContent-Length: 100000\r\n"));
-	assert_false(request_has("X-AnchorMailbox"));
+	assert_false(request_has("Content-Type"));
+	assert_false(request_has("Accept"));
 }
 
 static void refused(void **state)
@@ -886,9 +933,9 @@ static void ntlm_for_each_request(void **state)
 	(void)state;
 	client_with(g, 1, PX_AUTH_NTLM);
 	for (uint64_t i = 0; i < 4; i++) {
-		struct px_buf body = bytes(40000);
+		struct px_wire wire = bytes(40000);
 
-		px_http_start(b.http, i, 0, &body, "alice@example.test", NULL, 3000, 1000);
+		px_http_start(b.http, i, 0, &wire, NULL, 3000, 1000);
 		run();
 		assert_int_equal(b.a[i].fail, PX_HTTP_ANSWERED);
 		assert_int_equal(b.a[i].status, 200);
@@ -1224,9 +1271,9 @@ static void many_streams(void **state)
 	b.stop_after = ANSWERS;
 	timed_out = 1;
 	for (uint64_t i = 0; i < n; i++) {
-		struct px_buf body = bytes(40000);
+		struct px_wire wire = bytes(40000);
 
-		px_http_start(b.http, i, 0, &body, "alice@example.test", NULL, 0, 0);
+		px_http_start(b.http, i, 0, &wire, NULL, 0, 0);
 		if (i % 20 == 19)
 			run();
 	}
@@ -1251,7 +1298,6 @@ static void bad_settings(void **state)
 	                           .account = "a",
 	                           .password = "p",
 	                           .auth = PX_AUTH_BASIC,
-	                           .type = "text/xml",
 	                           .data = on_data,
 	                           .done = on_done};
 	struct px_http *h = NULL;
@@ -1279,6 +1325,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(an_answer),
 	    T(affinity),
+	    T(a_wire_of_its_own),
 	    T(address_in_certificate),
 	    T(big_body),
 	    T(refused),

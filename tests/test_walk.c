@@ -320,12 +320,13 @@ static void carry_out(struct walk *w)
 		case PX_DO_HTTP_START: {
 			assert_true(w->https < FLIGHTS);
 			struct flight *f = &w->http[w->https++];
-			*f = (struct flight){
-			    .id = a[i].http.id, .ask = a[i].http.ask, .body = a[i].http.body.data};
+			*f = (struct flight){.id = a[i].http.id,
+			                     .ask = a[i].http.ask,
+			                     .body = a[i].http.wire.body.data};
 			for (const char *p = strchr(f->body, '\n') + 1; (p = strchr(p, '\n')); p++)
 				f->n++;
-			a[i].http.body.data = NULL;
-			a[i].http.body.len = 0;
+			a[i].http.wire.body.data = NULL;
+			a[i].http.wire.body.len = 0;
 			for (unsigned k = 0; k + 1 < w->https; k++)
 				assert_true(w->http[k].id != f->id);
 			w->old_http[w->olds++ % 64] = f->id;

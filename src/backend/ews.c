@@ -746,9 +746,15 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 	px_answer_code(out->code, sizeof out->code, code, strlen(code));
 }
 
+static unsigned kinds(unsigned version)
+{
+	(void)version;
+	return PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_NONE);
+}
+
 const struct px_backend px_ews = {.name = "ews",
-                                  .method = "POST",
-                                  .type = "text/xml; charset=utf-8",
+                                  .versions = 1,
+                                  .kinds = kinds,
                                   .read_max = PX_EWS_READ_MAX,
                                   .stream_max = PX_EWS_STREAM_MAX,
                                   .id_max = PX_EWS_ID_MAX,

@@ -100,29 +100,47 @@ static void availability(struct px_buf *out, const char *const *name, size_t n,
 	              PX_EWS_SLOT_MS / 60000);
 }
 
-void px_ews_write(struct px_buf *out, const struct px_query *q)
+/* For the proxies before Exchange 2013 and later: where this mailbox lives, there we go. */
+static void head_lines(struct px_buf *out, const char *anchor)
 {
-	head(out, q->ask == PX_ASK_READ ? NULL : q->mailbox);
+	px_buf_str(out, "Content-Type: text/xml; charset=utf-8\r\nAccept: text/xml\r\n");
+	if (anchor && *anchor && !strpbrk(anchor, "\r\n"))
+		px_buf_strs(out, "X-AnchorMailbox: ", anchor,
+		            "\r\nX-PreferServerAffinity: true\r\n");
+}
+
+void px_ews_write(struct px_wire *out, const struct px_query *q)
+{
+	struct px_buf *body = &out->body;
+
+	out->method = "POST";
+	head_lines(&out->head, q->anchor);
+	head(body, q->ask == PX_ASK_READ ? NULL : q->mailbox);
 	switch (q->ask) {
 	case PX_ASK_SUBSCRIBE:
-		subscribe(out);
+		subscribe(body);
 		break;
 	case PX_ASK_UNSUBSCRIBE:
-		px_buf_str(out, "<m:Unsubscribe>");
-		leaf(out, "m:SubscriptionId", q->id[0]);
-		px_buf_str(out, "</m:Unsubscribe>");
+		px_buf_str(body, "<m:Unsubscribe>");
+		leaf(body, "m:SubscriptionId", q->id[0]);
+		px_buf_str(body, "</m:Unsubscribe>");
 		break;
 	case PX_ASK_STREAM:
-		stream(out, q);
+		stream(body, q);
 		break;
 	case PX_ASK_READ:
-		availability(out, q->name, q->n, q);
+		availability(body, q->name, q->n, q);
 		break;
 	case PX_ASK_PROBE:
-		availability(out, &q->mailbox, 1, q);
+		availability(body, &q->mailbox, 1, q);
 		break;
+	case PX_ASK_LOCATE:
+	case PX_ASK_RENEW:
+	case PX_ASK_POLL:
+	case PX_ASK_READ_ONE:
+	case PX_ASK_OOF:
 	case PX_ASKS:
 		assert(!"an ask");
 	}
-	px_buf_str(out, "</soap:Body></soap:Envelope>");
+	px_buf_str(body, "</soap:Body></soap:Envelope>");
 }

@@ -2,7 +2,7 @@
 /*
  * backend.h - the contract between the core and a calendar protocol: build a request, parse its answer. No I/O.
  *
- * The engine asks in the protocol's own terms only by what it wants (enum px_ask); a backend writes the body, reads the answer as it comes in, piece by
+ * The engine asks in the protocol's own terms only by what it wants (enum px_ask); a backend writes the request, reads the answer as it comes in, piece by
  * piece, and reports what it found as items; at the end it condenses HTTP and protocol errors into one verdict.
  */
 #ifndef PX_BACKEND_H
@@ -21,6 +21,8 @@ enum px_verdict {
 	PX_V_DENIED, /* login or impersonation refused on this gateway: ask one other before the pool is held */
 	PX_V_USER,      /* this user's own trouble (no mailbox, no right): park the user */
 	PX_V_TRANSIENT, /* back off for this request, keep everything */
+	PX_V_VERSION, /* this server doesn't know the version that was asked with: ask in an older one */
+	PX_V_KIND, /* this kind of subscription doesn't work at this gateway: the next kind, there */
 	PX_VERDICTS
 };
 const char *px_verdict_name(enum px_verdict v); /* "ok", "server", ... */
@@ -49,35 +51,77 @@ struct px_http_answer {
 
 #define PX_COOKIE_MAX 1024 /* bytes with the NUL; a longer one isn't kept */
 
+/* How a calendar is followed. In the order of preference. */
+enum px_kind {
+	PX_KIND_STREAM, /* one connection that answers without end, for many subscriptions */
+	PX_KIND_PUSH,   /* the server calls us */
+	PX_KIND_PULL,   /* we ask whether something has changed */
+	PX_KIND_NONE,   /* there is no subscription: the calendar is read now and then */
+	PX_KINDS
+};
+#define PX_KIND_BIT(kind) (1u << (kind))
+const char *px_kind_name(enum px_kind k); /* "streaming", "push", "pull", "none" */
+
+/*
+ * What is wanted, and which members of the query say it. `version` goes with all; `anchor` with all that are for a mailbox's own server.
+ * A backend is asked only for what it says it can (struct px_backend).
+ */
 enum px_ask {
-	PX_ASK_SUBSCRIBE,   /* mailbox */
-	PX_ASK_UNSUBSCRIBE, /* mailbox, id[0] */
+	PX_ASK_LOCATE,      /* mailbox: where is its calendar? */
+	PX_ASK_SUBSCRIBE,   /* mailbox, kind [, folder, callback, minutes] */
+	PX_ASK_RENEW,       /* mailbox, id[0..n) [, folder]: before the granted lifetime ends */
+	PX_ASK_UNSUBSCRIBE, /* mailbox, id[0] [, folder] */
 	PX_ASK_STREAM,      /* mailbox = anchor, id[0..n), minutes */
-	PX_ASK_READ,        /* name[0..n), from, until */
+	PX_ASK_POLL, /* mailbox, id[0..n) [, folder, watermark]: has something changed? n is at most poll_max */
+	PX_ASK_READ,     /* name[0..n), from, until: by what the account itself may see of them */
+	PX_ASK_READ_ONE, /* mailbox, from, until [, folder, offset]: its calendar folder, expanded */
+	PX_ASK_OOF,      /* name[0..n): are automatic replies on? */
 	PX_ASK_PROBE, /* mailbox: the cheapest request that shows login and impersonation; from, until */
 	PX_ASKS
 };
 const char *px_ask_name(enum px_ask a); /* "subscribe", ... */
 
-/* Everything borrowed for the call. */
+/* Everything borrowed for the call; what isn't known is NULL or 0. */
 struct px_query {
 	enum px_ask ask;
+	unsigned version;        /* below the backend's versions */
 	const char *mailbox;     /* impersonated */
+	const char *anchor;      /* the mailbox whose server all requests of a group are led to */
+	const char *folder;      /* path of the calendar, as LOCATE found it */
 	const char *const *name; /* mailboxes to read */
 	const char *const *id;   /* subscription ids */
 	size_t n;
-	unsigned minutes; /* 1 to 30 */
+	enum px_kind kind;
+	const char *callback;  /* push: the URL that the server is to call */
+	const char *watermark; /* the last one that was told; POLL of one id */
+	/* STREAM: the connection's length, 1 to 30; SUBSCRIBE: push, how often the server calls though nothing happened; pull, how
+	 * long the subscription outlives the last poll; 1 to 1440 */
+	unsigned minutes;
+	size_t offset; /* of a long answer that is read in parts */
 	struct px_wall from, until;
 };
+
+/* A request as it goes over the wire. Nothing from outside gets a CR or LF into target or head. */
+struct px_wire {
+	const char *method;   /* static */
+	struct px_buf target; /* absolute path with query; empty: the gateway's own URL */
+	struct px_buf head;   /* whole lines "Name: value\r\n" */
+	struct px_buf body;
+};
+struct px_wire px_wire_new(void); /* empty, with ceilings; frees nothing */
+void px_wire_free(struct px_wire *w);
 
 enum px_item_kind {
 	PX_ITEM_CALENDAR, /* index, interval[0..n): mailbox `index` of the query was read whole */
 	PX_ITEM_REFUSED, /* index, verdict, code: mailbox `index` couldn't be read; the others could */
-	PX_ITEM_SUBSCRIBED, /* id: the new subscription */
-	PX_ITEM_CHANGED,    /* id: something changed in that subscription's calendar */
-	PX_ITEM_ALIVE,      /* a stream's heartbeat (any whole envelope that reports no error) */
-	PX_ITEM_CLOSED,     /* the server ends the stream as agreed */
-	PX_ITEM_GONE        /* id: the server doesn't know this subscription of the stream */
+	PX_ITEM_FOLDER,     /* id: the path of the calendar */
+	PX_ITEM_SUBSCRIBED, /* id, watermark, lifetime_s: the new subscription */
+	PX_ITEM_CHANGED,    /* id, watermark: something changed in that subscription's calendar */
+	PX_ITEM_ALIVE, /* STREAM: a heartbeat (any whole envelope that reports no error); else id, watermark: that subscription stands, nothing changed */
+	PX_ITEM_CLOSED, /* the server ends the stream as agreed */
+	PX_ITEM_GONE,   /* id: the server doesn't know this subscription */
+	PX_ITEM_MORE,   /* id: more waits; poll again at once */
+	PX_ITEM_OOF     /* index, away, from, until (0: no end): automatic replies */
 };
 
 /* All borrowed for the call. */
@@ -87,6 +131,10 @@ struct px_item {
 	const struct px_interval *interval;
 	size_t n;
 	const char *id;
+	const char *watermark; /* NULL: none */
+	uint32_t lifetime_s;   /* 0: none was said */
+	bool away;
+	struct px_wall from, until;
 	enum px_verdict verdict;
 	const char *code; /* the server's own word, e.g. "ErrorNoFreeBusyAccess" */
 };
@@ -94,6 +142,7 @@ typedef void px_item_h(void *arg, const struct px_item *item);
 
 #define PX_CODE_MAX 64
 #define PX_DETAIL_MAX 200
+#define PX_SERVER_MAX 32
 
 struct px_reply {
 	enum px_verdict verdict;
@@ -102,21 +151,26 @@ struct px_reply {
 	    [PX_CODE_MAX]; /* "ErrorServerBusy", "HTTP 503", "connect": one word or two, safe to log */
 	char detail
 	    [PX_DETAIL_MAX]; /* what else is known, printable ASCII/UTF-8 without control characters; "" if nothing */
+	char server
+	    [PX_SERVER_MAX]; /* what the server calls itself, "Exchange 15.2.1258", safe to log; "": it didn't say */
 };
 
 struct px_parse; /* one answer being read */
 
 struct px_backend {
-	const char *name;     /* "ews" */
-	const char *method;   /* "POST" */
-	const char *type;     /* Content-Type of what we send */
-	size_t read_max;      /* mailboxes in one PX_ASK_READ */
-	size_t stream_max;    /* ids in one PX_ASK_STREAM */
-	size_t id_max;        /* bytes of the longest subscription id that is accepted */
+	const char *name;  /* "ews" */
+	unsigned versions; /* that can be asked with: 0 is the newest, each higher one older */
+	unsigned (*kinds)(
+	    unsigned version); /* PX_KIND_BIT()s that there can be at a server of that version */
+	size_t read_max;       /* mailboxes in one PX_ASK_READ; 0: there is only READ_ONE */
+	size_t stream_max;     /* ids in one PX_ASK_STREAM */
+	size_t poll_max; /* ids in one PX_ASK_POLL, all of one mailbox's server; 0: there is none */
+	size_t id_max;   /* bytes of the longest subscription id that is accepted */
+	bool locates;    /* a calendar's path must be asked for first */
 	int64_t heartbeat_ms; /* the server's, on a stream */
 
-	/* Appends the body to out. out->failed when it doesn't fit. */
-	void (*write)(struct px_buf *out, const struct px_query *q);
+	/* Fills *out, which px_wire_new() made. A buffer is `failed` when it didn't fit. */
+	void (*write)(struct px_wire *out, const struct px_query *q);
 
 	/*
 	 * Begins reading the answer to a query (borrowed for the call). `said(arg, item)` is called from within feed(), in the
@@ -135,6 +189,12 @@ struct px_backend {
 	void (*done)(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out);
 
 	void (*parse_free)(struct px_parse *p); /* NULL is fine */
+
+	/*
+	 * Reads what a listener heard, one whole message. Its items (CHANGED, ALIVE, GONE, each with its id) are told if all of it is right; how many there
+	 * were, or -EBADMSG. NULL: this protocol has no listener.
+	 */
+	int (*notified)(const char *bytes, size_t n, px_item_h *said, void *arg);
 };
 
 #endif

@@ -93,7 +93,7 @@ void px_engine_actions_clear(struct px_engine *e)
 	for (size_t i = 0; i < e->actions; i++) {
 		struct px_action *a = &e->action[i];
 		if (a->kind == PX_DO_HTTP_START) {
-			px_buf_free(&a->http.body);
+			px_wire_free(&a->http.wire);
 			free(a->http.cookie);
 		}
 		if (a->kind == PX_DO_SIP_START)

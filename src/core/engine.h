@@ -67,9 +67,9 @@ struct px_action {
 			uint64_t id;
 			int gateway;
 			enum px_ask ask;
-			struct px_buf body; /* the carrier may take it (set data to NULL), else it
-			                       is freed by clear */
-			char anchor[PX_MAILBOX_MAX + 1]; /* X-AnchorMailbox; "": none */
+			struct px_wire
+			    wire;     /* the carrier may take it (and leave px_wire_new()), else it
+			                        is freed by clear */
 			char *cookie; /* the affinity of its group; NULL: none; freed by clear */
 			int64_t timeout_ms; /* to the end of the answer; 0: none (a stream; the
 			                       engine has a deadline for it) */

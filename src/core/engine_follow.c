@@ -356,6 +356,8 @@ void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
 		break;
 	case PX_V_OK:
 	case PX_V_TRANSIENT:
+	case PX_V_VERSION:
+	case PX_V_KIND:
 	case PX_VERDICTS:
 		px_watch_event(e, r->index, PX_W_TRANSIENT, now);
 		break;

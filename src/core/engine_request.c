@@ -48,8 +48,10 @@ static void said(void *arg, const struct px_item *item)
  * e->hearing then. 0: out of memory.
  */
 uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index, int gateway,
-                          const struct group *affinity, const struct px_query *q)
+                          const struct group *affinity, const struct px_query *wanted)
 {
+	struct px_query asked = *wanted;
+	const struct px_query *q = &asked;
 	uint32_t slot = 0;
 
 	while (slot < e->requests && e->request[slot].owner != OWNER_NONE)
@@ -69,6 +71,7 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	struct request *r = &e->request[slot];
 	if (r->generation == 0)
 		r->generation = 1;
+	asked.anchor = affinity && affinity->anchor ? affinity->anchor : q->mailbox;
 	struct px_parse *parse = e->config.backend->parse_new(q, said, e);
 	struct px_action *a = parse ? px_action_add(e, PX_DO_HTTP_START) : NULL;
 	if (!a) {
@@ -93,11 +96,9 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	a->http.timeout_ms = q->ask == PX_ASK_STREAM  ? 0
 	                     : q->ask == PX_ASK_PROBE ? PX_PROBE_MS
 	                                              : PX_ANSWER_MS;
-	const char *anchor = affinity && affinity->anchor ? affinity->anchor : q->mailbox;
-	snprintf(a->http.anchor, sizeof a->http.anchor, "%s", anchor ? anchor : "");
 	a->http.cookie = affinity && affinity->cookie ? strdup(affinity->cookie) : NULL;
-	a->http.body = px_buf_new(1 << 20);
-	e->config.backend->write(&a->http.body, q);
+	a->http.wire = px_wire_new();
+	e->config.backend->write(&a->http.wire, q);
 	px_pool_started(&e->pool, gateway, q->ask == PX_ASK_STREAM);
 	return id;
 }

@@ -291,10 +291,7 @@ void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item)
 			px_watch_event(e, slot, PX_W_LOST, e->now);
 		}
 		break;
-	case PX_ITEM_CLOSED:
-	case PX_ITEM_CALENDAR:
-	case PX_ITEM_REFUSED:
-	case PX_ITEM_SUBSCRIBED:
+	default: /* CLOSED is said by the end, too */
 		break;
 	}
 }
@@ -325,6 +322,8 @@ void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *repl
 		stream_do(e, i, PX_S_REFUSED, now);
 		break;
 	case PX_V_TRANSIENT:
+	case PX_V_VERSION:
+	case PX_V_KIND:
 	case PX_VERDICTS:
 		stream_do(e, i, s->gone ? PX_S_CLOSED : PX_S_CUT, now);
 		break;

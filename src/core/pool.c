@@ -314,7 +314,8 @@ static void acquit(struct px_gateway *g, struct px_now now)
 static enum px_pool_change login_answered(struct px_pool *p, enum px_verdict verdict,
                                           struct px_now now)
 {
-	bool accepted = verdict == PX_V_OK || verdict == PX_V_USER || verdict == PX_V_LOST;
+	bool accepted = verdict == PX_V_OK || verdict == PX_V_USER || verdict == PX_V_LOST ||
+	                verdict == PX_V_VERSION || verdict == PX_V_KIND;
 
 	if (accepted) {
 		if (p->login == PX_LOGIN_RETRYING)
@@ -415,6 +416,8 @@ enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
 	case PX_V_LOST:
 	case PX_V_USER:
 	case PX_V_TRANSIENT:
+	case PX_V_VERSION:
+	case PX_V_KIND:
 	case PX_VERDICTS:
 		break;
 	}

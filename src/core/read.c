@@ -27,6 +27,8 @@ unsigned px_read_answered(struct px_read *r, enum px_verdict v, unsigned users, 
 	case PX_V_LOST:
 	case PX_V_USER:
 	case PX_V_TRANSIENT:
+	case PX_V_VERSION:
+	case PX_V_KIND:
 	case PX_VERDICTS:
 		break;
 	}

@@ -31,11 +31,13 @@
 #define LOGINS_MAX 6         /* of one request */
 #define HEADERS_MAX 65536
 #define RETRY_AFTER_MAX_S 86400
-#define BUCKETS 256 /* some 600 streams and as many requests at most */
-#define EVENTS 64   /* descriptors served in one round of the loop */
+#define LINES_MAX 12 /* headers of a request's own */
+#define BUCKETS 256  /* some 600 streams and as many requests at most */
+#define EVENTS 64    /* descriptors served in one round of the loop */
 
 struct gateway {
 	char *url, *name;
+	size_t origin; /* bytes of the URL before its path */
 	struct px_auth_gateway auth;
 	enum px_method told; /* the login that the log was last told of */
 	unsigned char end_point[PX_KERBEROS_BINDING_MAX]; /* what a token is bound to (RFC 5929) */
@@ -56,13 +58,13 @@ struct request {
 	enum px_method method;  /* of its login */
 	unsigned tried, logins; /* PX_OFFER() bits; how often it was sent */
 	unsigned bound;         /* the gateway's `certificates` when its token was asked for */
-	struct px_buf body;
-	size_t sent;                  /* of it */
-	char *lines;                  /* the text of its own headers */
-	struct curl_slist headers[3]; /* them, then the common ones */
-	char *authorization;          /* a header too: Negotiate and its token */
-	struct curl_slist login;      /* it, then the others */
-	char *cookie;                 /* the affinity that the answer sets */
+	struct px_wire wire;
+	size_t sent;                          /* of its body */
+	struct curl_slist headers[LINES_MAX]; /* its own, then the common ones */
+	char *affinity;                       /* one of them: Cookie */
+	char *authorization;                  /* a header too: Negotiate and its token */
+	struct curl_slist login;              /* it, then the others */
+	char *cookie;                         /* the affinity that the answer sets */
 	int64_t got, ceiling;
 	size_t header_bytes;
 	bool cancelled; /* from within a callback: dropped when the library has returned */
@@ -136,8 +138,8 @@ static void drop(struct request *r)
 	else if (!r->easy && r->h->kerberos)
 		px_kerberos_cancel(r->h->kerberos, r->id);
 	hang_up(r);
-	px_buf_free(&r->body);
-	free(r->lines);
+	px_wire_free(&r->wire);
+	free(r->affinity);
 	free(r->cookie);
 	free(r);
 }
@@ -343,12 +345,12 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 static size_t on_read(char *to, size_t size, size_t n, void *arg)
 {
 	struct request *r = arg;
-	size_t left = r->body.len - r->sent;
+	size_t left = r->wire.body.len - r->sent;
 
 	if (left > size * n)
 		left = size * n;
 	if (left > 0)
-		memcpy(to, r->body.data + r->sent, left);
+		memcpy(to, r->wire.body.data + r->sent, left);
 	r->sent += left;
 	return left;
 }
@@ -358,7 +360,7 @@ static int on_seek(void *arg, curl_off_t to, int origin)
 {
 	struct request *r = arg;
 
-	if (origin != SEEK_SET || to < 0 || (uint64_t)to > r->body.len)
+	if (origin != SEEK_SET || to < 0 || (uint64_t)to > r->wire.body.len)
 		return CURL_SEEKFUNC_FAIL;
 	r->sent = (size_t)to;
 	return CURL_SEEKFUNC_OK;
@@ -379,9 +381,9 @@ static size_t on_data(char *bytes, size_t size, size_t n, void *arg)
 		r->over = status == 401 ? REFUSAL_MAX : r->ceiling;
 		return 0;
 	}
-	if (r->sent == r->body.len) {
+	if (r->sent == r->wire.body.len) {
 		/* no more questions will be asked: the answer's body has begun */
-		px_buf_free(&r->body);
+		px_buf_free(&r->wire.body);
 		r->sent = 0;
 	}
 	r->h->data(r->h->arg, r->id, bytes, n);
@@ -656,7 +658,8 @@ static struct request *first_unstarted(struct px_http *h)
 static void finish_unstarted(struct px_http *h)
 {
 	for (unsigned n = h->unstarted; n > 0 && h->unstarted > 0; n--)
-		finish_by_us(first_unstarted(h), PX_HTTP_LOCAL, 0, "out of memory");
+		finish_by_us(first_unstarted(h), PX_HTTP_LOCAL, 0,
+		             "out of memory, or a request too long");
 }
 
 static void sweep(struct px_http *h)
@@ -724,7 +727,8 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	                               [12] = CURL_SSLVERSION_TLSv1_2,
 	                               [13] = CURL_SSLVERSION_TLSv1_3};
 	struct px_http *h = r->h;
-	struct curl_slist *headers = r->lines ? r->headers : h->headers;
+	struct curl_slist *headers = r->headers[0].data ? r->headers : h->headers;
+	const char *method = r->wire.method;
 	CURL *c = r->easy = curl_easy_init();
 	CURLcode e = CURLE_OK;
 
@@ -733,7 +737,7 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 #define SET(option, value) (e = e ? e : curl_easy_setopt(c, CURLOPT_##option, value))
 	SET(PRIVATE, r);
 	SET(ERRORBUFFER, r->error);
-	SET(URL, r->gateway->url);
+	SET(URL, r->wire.target.len ? r->wire.target.data : r->gateway->url);
 	SET(PROTOCOLS_STR, "https");
 	SET(PROXY, ""); /* none, whatever the environment says */
 	SET(FOLLOWLOCATION, 0L);
@@ -742,8 +746,13 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 		r->login = (struct curl_slist){r->authorization, headers};
 	SET(HTTPHEADER, r->authorization ? &r->login : headers);
 	SET(USERAGENT, "pua_exchange/" PX_VERSION);
-	SET(POST, 1L);
-	SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
+	if (strcmp(method, "GET") == 0) {
+		SET(HTTPGET, 1L);
+	} else {
+		SET(POST, 1L);
+		SET(POSTFIELDSIZE_LARGE, (curl_off_t)r->wire.body.len);
+		SET(CUSTOMREQUEST, strcmp(method, "POST") == 0 ? NULL : method);
+	}
 	SET(UPLOAD_BUFFERSIZE, 16384L);
 	SET(BUFFERSIZE, r->ceiling ? 16384L : 4096L);
 
@@ -786,6 +795,13 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	return e == CURLE_OK && curl_multi_add_handle(h->multi, c) == CURLM_OK;
 }
 
+static void leave_unstarted(struct request *r)
+{
+	r->unstarted = true;
+	r->h->unstarted++;
+	arm(r->h, 0);
+}
+
 static void dial(struct request *r)
 {
 	const struct px_now now = px_loop_now(r->h->loop);
@@ -797,9 +813,7 @@ static void dial(struct request *r)
 		return;
 	curl_easy_cleanup(r->easy);
 	r->easy = NULL;
-	r->unstarted = true;
-	r->h->unstarted++;
-	arm(r->h, 0);
+	leave_unstarted(r);
 }
 
 /* Sends the request by its method, now or when there is a ticket for it. */
@@ -855,30 +869,49 @@ static void on_ticket(void *arg, unsigned host, uint64_t id, const struct px_tic
 	}
 }
 
-/* The headers that lead a request to the server where its subscriptions live. */
-static void add_affinity(struct request *r, const char *anchor, const char *cookie)
+/* Its own header lines become a list, in place, before the common one. */
+static bool add_lines(struct request *r, const char *cookie)
 {
-	static const char prefer[] = "X-PreferServerAffinity: true";
 	unsigned n = 0;
 
-	if (!anchor || !anchor[0] || strpbrk(anchor, "\r\n"))
-		return;
-	if (!cookie || strpbrk(cookie, "\r\n"))
-		cookie = "";
-	if (asprintf(&r->lines, "X-AnchorMailbox: %s%cCookie: %s", anchor, '\0', cookie) < 0) {
-		r->lines = NULL;
-		return;
+	for (char *line = r->wire.head.data, *end; line && *line; line = end + 2) {
+		end = strstr(line, "\r\n");
+		if (!end || n == LINES_MAX - 1)
+			return false;
+		*end = '\0';
+		r->headers[n++].data = line;
 	}
-	r->headers[n++].data = r->lines;
-	r->headers[n++].data = (char *)(uintptr_t)prefer;
-	if (cookie[0])
-		r->headers[n++].data = r->lines + strlen(r->lines) + 1;
+	if (cookie && cookie[0] && !strpbrk(cookie, "\r\n")) {
+		if (asprintf(&r->affinity, "Cookie: %s", cookie) < 0) {
+			r->affinity = NULL;
+			return false;
+		}
+		r->headers[n++].data = r->affinity;
+	}
 	for (unsigned i = 0; i < n; i++)
 		r->headers[i].next = i + 1 < n ? &r->headers[i + 1] : r->h->headers;
+	return true;
 }
 
-void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
-                   const char *anchor, const char *cookie, int64_t timeout_ms, int64_t ceiling)
+/* Where it goes: at the gateway, and nowhere else. */
+static bool add_target(struct request *r)
+{
+	struct px_buf *target = &r->wire.target, url = px_buf_new(target->ceiling + 4096);
+
+	if (!target->len)
+		return true;
+	for (size_t i = 0; i < target->len; i++)
+		if (target->data[i] <= ' ' || target->data[i] > '~')
+			return false;
+	px_buf_add(&url, r->gateway->url, r->gateway->origin);
+	px_buf_add(&url, target->data, target->len);
+	px_buf_free(target);
+	*target = url;
+	return url.len > 0 && !url.failed && url.data[r->gateway->origin] == '/';
+}
+
+void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_wire *wire,
+                   const char *cookie, int64_t timeout_ms, int64_t ceiling)
 {
 	const struct px_now now = px_loop_now(h->loop);
 	struct request *r = calloc(1, sizeof *r);
@@ -890,14 +923,17 @@ void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *b
 	*r = (struct request){.id = id,
 	                      .h = h,
 	                      .gateway = &h->gateway[gateway],
-	                      .body = *body,
+	                      .wire = *wire,
 	                      .ceiling = ceiling,
 	                      .next = *bucket_of(h, id)};
-	body->data = NULL;
-	body->len = body->cap = 0;
+	*wire = px_wire_new();
 	*bucket_of(h, id) = r;
-	add_affinity(r, anchor, cookie);
 	r->method = r->gateway->auth.method;
+	if (r->wire.target.failed || r->wire.head.failed || r->wire.body.failed ||
+	    !add_lines(r, cookie) || !add_target(r)) {
+		leave_unstarted(r);
+		return;
+	}
 	if (timeout_ms > 0)
 		r->late_at = px_after(now, timeout_ms);
 	if (h->kerberos && px_auth_try_ticket(&r->gateway->auth, now))
@@ -975,6 +1011,7 @@ static int add_gateways(struct px_http *h, const struct px_http_config *c, char 
 		h->gateway[i].auth = px_auth_gateway(c->auth);
 		h->gateway[i].told = h->gateway[i].auth.method;
 		h->gateway[i].url = strdup(from->url);
+		h->gateway[i].origin = 8 + strcspn(from->url + 8, "/?#");
 		h->gateway[i].name = strdup(from->name ? from->name : from->url);
 		if (!h->gateway[i].url || !h->gateway[i].name)
 			return -ENOMEM;
@@ -1007,12 +1044,11 @@ static int open_kerberos(struct px_http *h)
 	return err;
 }
 
-static int add_headers(struct px_http *h, const char *type)
+static int add_headers(struct px_http *h)
 {
-	char line[128];
-	const char *const lines[] = {line, "Accept: text/xml", "Expect:"}; /* no 100-continue */
+	/* without a value: libcurl's own are left out; no 100-continue */
+	const char *const lines[] = {"Expect:", "Content-Type:", "Accept:"};
 
-	snprintf(line, sizeof line, "Content-Type: %s", type);
 	for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++) {
 		struct curl_slist *more = curl_slist_append(h->headers, lines[i]);
 
@@ -1061,7 +1097,7 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
 	if (err == 0)
 		err = add_gateways(h, c, why);
 	if (err == 0)
-		err = add_headers(h, c->type);
+		err = add_headers(h);
 	if (err == 0)
 		err = open_descriptors(h);
 	if (err == 0 && (c->auth == PX_AUTH_AUTO || c->auth == PX_AUTH_NEGOTIATE))

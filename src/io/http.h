@@ -44,7 +44,6 @@ struct px_http_config {
 	const char *account;
 	const char *password; /* copied; wiped by free */
 	enum px_auth auth;
-	const char *type; /* Content-Type of what is sent */
 	px_http_data_h
 	    *data; /* called from library callbacks: only tell and mark; cancel is allowed */
 	px_http_done_h
@@ -60,12 +59,12 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
 void px_http_free(struct px_http *h); /* ends everything, calls nothing */
 
 /*
- * Starts one request; takes *body's bytes. Never fails visibly: what can't be started ends in
+ * Starts one request; takes *wire's bytes. Never fails visibly: what can't be started ends in
  * done(PX_HTTP_LOCAL). The ceiling is in bytes of the answer's body (0: a stream: none, and small
  * buffers). timeout_ms from now to the end of the answer, 0: none; a connection has 8 s to be made
  * in any case. Not from within `data`.
  *
- * anchor: X-AnchorMailbox with X-PreferServerAffinity; cookie: the affinity that an earlier answer of the
+ * It goes to the gateway's own scheme, host and port, whatever the target says. cookie: the affinity that an earlier answer of the
  * group set (px_http_answer.cookie). NULL or "": none.
  *
  * Of an answer, `status` is set as soon as one came, whatever happened afterwards; `detail` is
@@ -73,8 +72,8 @@ void px_http_free(struct px_http *h); /* ends everything, calls nothing */
  * by which method a login was refused. A KDC that refuses the account is a 401, too; one that
  * doesn't know the gateway is PX_HTTP_CONNECT; any other lack of a ticket is PX_HTTP_LOCAL.
  */
-void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_buf *body,
-                   const char *anchor, const char *cookie, int64_t timeout_ms, int64_t ceiling);
+void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_wire *wire,
+                   const char *cookie, int64_t timeout_ms, int64_t ceiling);
 void px_http_cancel(struct px_http *h, uint64_t id); /* unknown ids are fine */
 
 #endif

@@ -7,8 +7,12 @@
 
 #define INTERVALS 64
 
-static void fake_write(struct px_buf *out, const struct px_query *q)
+static void fake_write(struct px_wire *wire, const struct px_query *q)
 {
+	struct px_buf *out = &wire->body;
+
+	wire->method = "POST";
+	px_buf_strs(&wire->head, "Anchor: ", q->anchor ? q->anchor : "", "\r\n");
 	px_buf_printf(out, "%d %s %u %lld %lld\n", q->ask, q->mailbox ? q->mailbox : "-",
 	              q->minutes, (long long)q->from.ms, (long long)q->until.ms);
 	for (size_t i = 0; i < q->n; i++)
@@ -152,9 +156,15 @@ static void fake_free(struct px_parse *p)
 	free(p);
 }
 
+static unsigned fake_kinds(unsigned version)
+{
+	(void)version;
+	return PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_NONE);
+}
+
 const struct px_backend fake_backend = {.name = "fake",
-                                        .method = "POST",
-                                        .type = "text/plain",
+                                        .versions = 1,
+                                        .kinds = fake_kinds,
                                         .read_max = 100,
                                         .stream_max = 200,
                                         .id_max = 255,

@@ -2,7 +2,7 @@
 /*
  * fake.h - a calendar protocol of text lines, to drive the engine without XML.
  *
- * A request is "ask mailbox minutes from until" and one line per name or id. An answer's lines:
+ * A request has the line "Anchor: mailbox" in its head, and is "ask mailbox minutes from until" and one line per name or id. An answer's lines:
  *   I id          subscribed                A      alive           Z      closed
  *   E id          changed                   G id   gone
  *   M start end status    a meeting (wall ms); C      the calendar that they make is whole

@@ -573,7 +573,7 @@ static void answer(struct world *w, uint64_t id)
 		}
 		break;
 	case PX_ASK_PROBE:
-	case PX_ASKS:
+	default:
 		break;
 	}
 	if (out.data)
@@ -957,11 +957,12 @@ static void carry_out(struct world *w)
 			w->http[slot] = (struct http){.id = a[i].http.id,
 			                              .cas = (unsigned)a[i].http.gateway,
 			                              .ask = a[i].http.ask,
-			                              .body = a[i].http.body.data};
-			if (a[i].http.anchor[0])
-				w->http[slot].routed = mailbox_user(a[i].http.anchor);
-			a[i].http.body.data = NULL;
-			a[i].http.body.len = 0;
+			                              .body = a[i].http.wire.body.data};
+			char anchor[256];
+			if (sscanf(a[i].http.wire.head.data, "Anchor: %255s", anchor) == 1)
+				w->http[slot].routed = mailbox_user(anchor);
+			a[i].http.wire.body.data = NULL;
+			a[i].http.wire.body.len = 0;
 			w->r->http++;
 			struct cas *c = &w->cas[w->http[slot].cas];
 			if (a[i].http.ask != PX_ASK_STREAM && ++c->in_flight > 8 + 1)
