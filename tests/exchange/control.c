@@ -488,12 +488,24 @@ static json_t *post_mailbox(struct call *call)
 	const char *address = json_string_value(json_object_get(call->in, "address"));
 	json_t *denied = json_object_get(call->in, "denied");
 	json_t *no_freebusy = json_object_get(call->in, "no_freebusy");
+	json_t *back_end = json_object_get(call->in, "back_end");
+	const char *folders = json_string_value(json_object_get(call->in, "folders"));
+	enum language language;
 	struct mailbox *mb = address ? store_add(call->c->ews->store, address) : NULL;
 
 	if (!mb)
 		return bad(call, 400, "address must be a mail address");
 	if ((denied && !json_is_boolean(denied)) || (no_freebusy && !json_is_boolean(no_freebusy)))
 		return bad(call, 400, "denied and no_freebusy must be true or false");
+	if (folders && !language_parse(folders, &language))
+		return bad(call, 400, "folders must be en, de, fr or ja");
+	if (folders)
+		mb->language = (uint8_t)language;
+	if (back_end) {
+		free(mb->back_end);
+		mb->back_end =
+		    json_is_string(back_end) ? xstrdup(json_string_value(back_end)) : NULL;
+	}
 	if (denied)
 		mb->denied = json_is_true(denied);
 	if (no_freebusy)
@@ -542,11 +554,11 @@ static json_t *move_mailbox(struct call *call)
 /* -1: not one, or none was named (and the call is answered only in the first case) */
 static int cas_of(struct call *call, const char *name)
 {
-	for (unsigned i = 0; name && i < call->c->ncas; i++)
+	for (unsigned i = 0; name && i < front_count(call->c->front); i++)
 		if (strcmp(front_name(call->c->front, i), name) == 0)
 			return (int)i;
 	if (name)
-		bad(call, 404, "there is no CAS %.40s", name);
+		bad(call, 404, "there is no server %.40s", name);
 	return -1;
 }
 
@@ -562,7 +574,7 @@ static json_t *fail_cas(struct call *call)
 	    {"refuse", AIL_REFUSE, 0}, {"hang", AIL_HANG, 0},    {"freeze", AIL_FREEZE, 0},
 	    {"code", AIL_CODE, 0},     {"503", AIL_STATUS, 503}, {"404", AIL_STATUS, 404},
 	    {"401", AIL_STATUS, 401},  {"403", AIL_STATUS, 403}, {"500", AIL_STATUS, 500},
-	    {"busy", AIL_BUSY, 0},
+	    {"507", AIL_STATUS, 507},  {"440", AIL_STATUS, 440}, {"busy", AIL_BUSY, 0},
 	};
 	int cas = cas_of(call, call->path[1]);
 	json_t *how_json = json_object_get(call->in, "how");
@@ -591,6 +603,10 @@ static json_t *fail_cas(struct call *call)
 		if (strcmp(ways[i].name, how) == 0) {
 			struct front_failure x = {ways[i].ail, ways[i].status, retry_after, code};
 
+			if (front_is_owa(call->c->front, (unsigned)cas) &&
+			    (ways[i].ail == AIL_CODE || ways[i].ail == AIL_BUSY))
+				return bad(call, 400,
+				           "that is how a CAS fails; an OWA front end says 503");
 			if (ways[i].ail == AIL_CODE &&
 			    (!code || !*code || code[strspn(code, LETTERS)]))
 				return bad(call, 400, "code is needed: a ResponseCode");
@@ -603,7 +619,7 @@ static json_t *fail_cas(struct call *call)
 			return json_object();
 		}
 	return bad(call, 400,
-	           "how must be refuse, hang, freeze, 503, 404, 401, 403, 500, busy, "
+	           "how must be refuse, hang, freeze, 503, 404, 401, 403, 440, 500, 507, busy, "
 	           "code, denied or cut");
 }
 
@@ -758,7 +774,7 @@ static json_t *end_streams(struct call *call, bool cut)
 
 	if (name && cas < 0)
 		return NULL;
-	for (unsigned i = 0; cut && i < call->c->ncas; i++)
+	for (unsigned i = 0; cut && i < front_count(call->c->front); i++)
 		if (cas < 0 || (unsigned)cas == i)
 			n += front_cut(call->c->front, i, true);
 	for (struct stream *st = cut ? NULL : streams(call->c->ews->subs); st; st = st->next)
@@ -776,8 +792,9 @@ static json_t *cas_counters(struct call *call, unsigned i)
 	json_t *requests = json_object(), *refusals = json_object();
 
 	for (int k = 0; k < REQ_KINDS; k++)
-		json_object_set_new(requests, request_kind_name((enum request_kind)k),
-		                    json_integer((json_int_t)n->requests[k]));
+		if (k == REQ_OTHER || (k >= REQ_DAV) == front_is_owa(call->c->front, i))
+			json_object_set_new(requests, request_kind_name((enum request_kind)k),
+			                    json_integer((json_int_t)n->requests[k]));
 	for (unsigned k = 0; k < all->nrefusals; k++)
 		if (all->refusals[k].n[i])
 			json_object_set_new(refusals, all->refusals[k].reason,
@@ -826,7 +843,7 @@ static json_t *get_counters(struct call *call)
 	json_t *total = json_object(), *by_cas = json_object(), *seconds = json_object();
 	int64_t now = call->c->loop->wall_s;
 
-	for (unsigned i = 0; i < call->c->ncas; i++) {
+	for (unsigned i = 0; i < front_count(call->c->front); i++) {
 		json_t *one = cas_counters(call, i);
 
 		add_up(total, one);

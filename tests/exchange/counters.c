@@ -8,7 +8,9 @@ const char *request_kind_name(enum request_kind k)
 {
 	static const char *const names[REQ_KINDS] = {
 	    "Subscribe",           "Unsubscribe", "GetEvents", "GetStreamingEvents",
-	    "GetUserAvailability", "FindItem",    "other"};
+	    "GetUserAvailability", "FindItem",    "PROPFIND",  "SEARCH",
+	    "SUBSCRIBE",           "POLL",        "UNSUBSCRIBE", "OPTIONS",
+	    "GET",                 "logon",       "freebusy",  "other"};
 
 	return names[k];
 }

@@ -16,6 +16,16 @@ enum request_kind {
 	REQ_GET_STREAMING_EVENTS,
 	REQ_GET_USER_AVAILABILITY,
 	REQ_FIND_ITEM,
+	REQ_DAV, /* from here on: to an OWA front end */
+	REQ_PROPFIND = REQ_DAV,
+	REQ_SEARCH,
+	REQ_DAV_SUBSCRIBE,
+	REQ_POLL,
+	REQ_DAV_UNSUBSCRIBE,
+	REQ_DAV_OPTIONS,
+	REQ_GET,
+	REQ_LOGON,    /* POST of the logon form */
+	REQ_FREEBUSY, /* /public/?Cmd=freebusy */
 	REQ_OTHER, /* refused before its kind was known, or an operation that isn't imitated */
 	REQ_KINDS
 };

@@ -39,6 +39,7 @@ struct ask {
 	struct MHD_Connection *mhd;
 	struct buf body;
 	struct buf cookie; /* that the answer sets; empty: none */
+	struct buf head;   /* more header lines of the answer */
 	bool counted;      /* against EWSMaxConcurrency */
 	bool too_big;
 	bool suspended;
@@ -66,13 +67,16 @@ struct cas {
 	char code[64];
 	int retry_after;
 	bool running; /* its daemon is in the loop */
+	bool owa;     /* speaks WebDAV, not EWS */
 };
 
 struct front {
 	struct front_options o;
 	struct loop *loop;
 	struct ews *ews;
+	struct dav *dav; /* NULL: there is no OWA front end */
 	struct cas cas[CAS_MAX];
+	unsigned n; /* of them */
 	char *account, *password;
 	struct ask *waiting;
 	struct fault *faults;
@@ -181,12 +185,35 @@ static void count_off(struct ask *a)
 	a->counted = false;
 }
 
+/* "Name: value\r\n" lines */
+static void add_headers(struct MHD_Response *r, struct buf *lines)
+{
+	char *save = NULL;
+
+	for (char *l = lines->len ? strtok_r(lines->p, "\r\n", &save) : NULL; l;
+	     l = strtok_r(NULL, "\r\n", &save)) {
+		char *colon = strchr(l, ':');
+
+		*colon = '\0';
+		MHD_add_response_header(r, l, colon + 1 + strspn(colon + 1, " "));
+	}
+}
+
+static const char *iis(const struct cas *c)
+{
+	if (!c->owa)
+		return "Microsoft-IIS/8.5";
+	return c->front->dav->version == OWA_2010 ? "Microsoft-IIS/7.5" : "Microsoft-IIS/6.0";
+}
+
 static enum MHD_Result send_response(struct ask *a, unsigned status, struct MHD_Response *r)
 {
 	enum MHD_Result ok;
 
-	MHD_add_response_header(r, "Server", "Microsoft-IIS/8.5");
-	MHD_add_response_header(r, "X-FEServer", a->cas->name);
+	MHD_add_response_header(r, "Server", iis(a->cas));
+	if (!a->cas->owa)
+		MHD_add_response_header(r, "X-FEServer", a->cas->name);
+	add_headers(r, &a->head);
 	if (a->cookie.len) {
 		buf_str(&a->cookie, "; path=/; secure; HttpOnly");
 		MHD_add_response_header(r, "Set-Cookie", a->cookie.p);
@@ -213,7 +240,7 @@ static enum MHD_Result send_status(struct ask *a, unsigned status, int retry_aft
 		snprintf(text, sizeof text, "Basic realm=\"%s\"", a->cas->host);
 		MHD_add_response_header(r, "WWW-Authenticate", text);
 	}
-	if (status == 405)
+	if (status == 405 && !a->cas->owa)
 		MHD_add_response_header(r, "Allow", "POST");
 	if (retry_after >= 0) {
 		snprintf(text, sizeof text, "%d", retry_after);
@@ -229,9 +256,9 @@ static enum MHD_Result send_status(struct ask *a, unsigned status, int retry_aft
 static void xml_headers(struct ask *a, struct MHD_Response *r)
 {
 	bool wrong = a->wire.spoil.how == BREAK_TYPE;
+	const char *right = a->cas->owa ? "text/xml" : "text/xml; charset=utf-8";
 
-	MHD_add_response_header(r, "Content-Type",
-	                        wrong ? a->wire.spoil.type : "text/xml; charset=utf-8");
+	MHD_add_response_header(r, "Content-Type", wrong ? a->wire.spoil.type : right);
 	MHD_add_response_header(r, "Cache-Control", "private");
 }
 
@@ -298,7 +325,7 @@ static enum MHD_Result send_page(struct ask *a)
 }
 
 /* Which fault holds for this answer, if any; it is told from now on. */
-static void choose_fault(struct ask *a)
+static void choose_fault(struct ask *a, enum request_kind owa)
 {
 	struct front *f = a->cas->front;
 	struct fault *x;
@@ -307,7 +334,7 @@ static void choose_fault(struct ask *a)
 	a->wire.spoil = (struct spoil){.chunk = 0};
 	if (!f->faults)
 		return;
-	kind = (int)ews_kind(a->body.p ? a->body.p : "", a->body.len);
+	kind = (int)(a->cas->owa ? owa : ews_kind(a->body.p ? a->body.p : "", a->body.len));
 	for (x = f->faults; x; x = x->next)
 		if ((x->cas < 0 || x->cas == (int)a->cas->index) &&
 		    (x->kind < 0 || x->kind == kind) && x->left)
@@ -346,7 +373,7 @@ static void forget_faults(struct front *f)
 void front_clear(struct front *f)
 {
 	forget_faults(f);
-	for (unsigned i = 0; i < f->o.ncas; i++)
+	for (unsigned i = 0; i < f->n; i++)
 		for (struct conn *c = f->cas[i].conns; c; c = c->next) {
 			struct spoil *s = c->ask ? &c->ask->wire.spoil : NULL;
 
@@ -417,6 +444,62 @@ static const char *header_of(struct ask *a, const char *name)
 	return MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, name);
 }
 
+/* An answer that isn't XML, or has no body; both go over to the response. */
+static enum MHD_Result send_other(struct ask *a, unsigned status, const char *type,
+                                  struct buf *body)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(
+	    body->len, body->p ? body->p : xstrdup(""), MHD_RESPMEM_MUST_FREE);
+
+	if (type)
+		MHD_add_response_header(r, "Content-Type", type);
+	return send_response(a, status, r);
+}
+
+static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *method)
+{
+	struct cas *c = a->cas;
+	struct dav *d = c->front->dav;
+	struct cas_counters *n = counters_of(c);
+	enum request_kind kind = dav_kind(method, url);
+	struct dav_ask ask = {.method = method,
+	                      .path = url,
+	                      .host = header_of(a, "Host"),
+	                      .depth = header_of(a, "Depth"),
+	                      .brief = header_of(a, "Brief"),
+	                      .range = header_of(a, "Range"),
+	                      .content_type = header_of(a, "Content-Type"),
+	                      .body = a->body.p ? a->body.p : "",
+	                      .len = a->body.len};
+	struct dav_answer out = {.status = 404};
+	char reason[24];
+
+	if (!login_right(a)) {
+		n->failed_logins += has_credentials(a);
+		return send_status(a, 401, -1);
+	}
+	if (a->too_big)
+		return send_status(a, 413, -1);
+	choose_fault(a, kind);
+	if (a->wire.spoil.how == BREAK_STATUS)
+		return send_status(a, a->wire.spoil.status, a->wire.spoil.retry_after);
+	if (a->wire.spoil.how == BREAK_PAGE)
+		return send_page(a);
+	d->now_ms = c->front->loop->now_ms;
+	d->wall_s = c->front->loop->wall_s;
+	d->denied = c->front->ews->denied[c->index];
+	dav_answer(d, &ask, &out);
+	n->requests[kind]++;
+	a->head = out.head;
+	if (out.status >= 400) {
+		snprintf(reason, sizeof reason, "http-%u", out.status);
+		refused(c, reason);
+	}
+	if (out.type && strcmp(out.type, "text/xml") == 0)
+		return send_xml(a, out.status, &out.body);
+	return send_other(a, out.status, out.type, &out.body);
+}
+
 static enum MHD_Result answer(struct ask *a, const char *url, const char *method)
 {
 	struct cas *c = a->cas;
@@ -429,6 +512,8 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 		n->failed_logins += c->status == 401 && has_credentials(a);
 		return send_status(a, c->status, c->retry_after);
 	}
+	if (c->owa)
+		return answer_owa(a, url, method);
 	if (strcasecmp(url, PATH) != 0)
 		return send_status(a, 404, -1);
 	if (!login_right(a)) {
@@ -454,7 +539,7 @@ static enum MHD_Result answer(struct ask *a, const char *url, const char *method
 		n->requests[REQ_OTHER]++;
 		return send_xml(a, out.status, &out.body);
 	}
-	choose_fault(a);
+	choose_fault(a, REQ_OTHER);
 	if (a->wire.spoil.how == BREAK_STATUS)
 		return send_status(a, a->wire.spoil.status, a->wire.spoil.retry_after);
 	if (a->wire.spoil.how == BREAK_PAGE)
@@ -500,7 +585,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const c
 		/* a request is let in or refused when it arrives */
 		if (n->concurrency + 1 > n->peak_concurrency)
 			n->peak_concurrency = n->concurrency + 1;
-		a->counted = n->concurrency < f->o.max_concurrency;
+		a->counted = c->owa || n->concurrency < f->o.max_concurrency;
 		n->concurrency += a->counted;
 		*context = a;
 		return MHD_YES;
@@ -553,6 +638,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
 	a->conn->ask = NULL;
 	buf_free(&a->body);
 	buf_free(&a->cookie);
+	buf_free(&a->head);
 	buf_free(&a->plain);
 	wire_free(&a->wire);
 	free(a);
@@ -743,6 +829,16 @@ int front_fail(struct front *f, unsigned cas, const struct front_failure *x)
 	return 0;
 }
 
+unsigned front_count(const struct front *f)
+{
+	return f->n;
+}
+
+bool front_is_owa(const struct front *f, unsigned cas)
+{
+	return f->cas[cas].owa;
+}
+
 int front_port(const struct front *f, unsigned cas)
 {
 	return f->cas[cas].port;
@@ -770,19 +866,21 @@ void front_password(struct front *f, const char *password)
 }
 
 struct front *front_new(const struct front_options *o, struct loop *loop, struct ews *ews,
-                        const struct cert_ca *ca, const char **why)
+                        struct dav *dav, const struct cert_ca *ca, const char **why)
 {
 	struct front *f = xcalloc(1, sizeof *f);
 
 	f->o = *o;
 	f->loop = loop;
 	f->ews = ews;
+	f->dav = dav;
+	f->n = o->ncas + (dav != NULL);
 	f->account = xstrdup(o->account);
 	f->password = xstrdup("");
 	f->random = 88172645463325252u;
-	for (unsigned i = 0; i < o->ncas; i++)
+	for (unsigned i = 0; i < f->n; i++)
 		f->cas[i].reserve = -1;
-	for (unsigned i = 0; i < o->ncas; i++) {
+	for (unsigned i = 0; i < f->n; i++) {
 		struct cas *c = &f->cas[i];
 		struct sockaddr_in sa;
 		socklen_t len = sizeof sa;
@@ -790,8 +888,10 @@ struct front *front_new(const struct front_options *o, struct loop *loop, struct
 		c->front = f;
 		c->index = i;
 		c->retry_after = -1;
-		snprintf(c->name, sizeof c->name, "cas%u", i + 1);
-		snprintf(c->host, sizeof c->host, "cas%u.example.test", i + 1);
+		c->owa = i >= o->ncas;
+		snprintf(c->name, sizeof c->name, c->owa ? "owa%u" : "cas%u",
+		         c->owa ? i + 1 - o->ncas : i + 1);
+		snprintf(c->host, sizeof c->host, "%s.example.test", c->name);
 		c->reserve = bound(o->first_port ? o->first_port + (int)i : 0);
 		*why = "a port can't be bound";
 		if (c->reserve < 0 || getsockname(c->reserve, (struct sockaddr *)&sa, &len) < 0)
@@ -812,7 +912,7 @@ out:
 
 void front_free(struct front *f)
 {
-	for (unsigned i = 0; i < f->o.ncas; i++) {
+	for (unsigned i = 0; i < f->n; i++) {
 		stop(&f->cas[i]);
 		if (f->cas[i].reserve >= 0)
 			close(f->cas[i].reserve);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * front.h - the HTTPS side of the client access servers: ports, login, limits, and how they fail.
+ * front.h - the HTTPS side of the client access servers, and of the OWA front end: ports, login, limits, and how
+ * they fail.
  */
 #ifndef EXCHANGE_FRONT_H
 #define EXCHANGE_FRONT_H
 
 #include "cert.h"
+#include "dav.h"
 #include "ews.h"
 #include "loop.h"
 #include "wire.h"
@@ -21,7 +23,7 @@ enum ailment {
 };
 
 struct front_options {
-	unsigned ncas;
+	unsigned ncas;  /* that speak EWS */
 	int first_port; /* 0: free ones */
 	const char *account;
 	unsigned max_concurrency;
@@ -33,14 +35,19 @@ struct front_options {
 
 struct front;
 
-/* Listens on 127.0.0.1. NULL: *why (static) says what failed. ews and loop outlive it. */
+/*
+ * Listens on 127.0.0.1. NULL: *why (static) says what failed. ews, dav and loop outlive it. Unless dav is NULL, one
+ * more server than ncas, the last one, is its OWA front end.
+ */
 struct front *front_new(const struct front_options *o, struct loop *loop, struct ews *ews,
-                        const struct cert_ca *ca, const char **why);
+                        struct dav *dav, const struct cert_ca *ca, const char **why);
 void front_free(struct front *f);
 void front_password(struct front *f, const char *password);
 
+unsigned front_count(const struct front *f); /* of all servers */
 int front_port(const struct front *f, unsigned cas);
-const char *front_name(const struct front *f, unsigned cas);  /* "cas1" */
+bool front_is_owa(const struct front *f, unsigned cas);
+const char *front_name(const struct front *f, unsigned cas);  /* "cas1", "owa1" */
 const char *front_state(const struct front *f, unsigned cas); /* "healthy", "refuse" ... */
 
 struct front_failure {

@@ -24,7 +24,7 @@
 static const char usage[] =
     "exchange-sim: an Exchange for tests: one store behind several client access servers\n"
     "\n"
-    "  --cas N                how many client access servers (2, at most 64)\n"
+    "  --cas N                how many client access servers (2, at most 63)\n"
     "  --backends N           mailbox servers behind each of them (1, at most 16)\n"
     "  --affinity cookie|anchor|exchangecookie|none  what leads to one of them (cookie from\n"
     "                         2013 on, before exchangecookie)\n"
@@ -39,6 +39,11 @@ static const char usage[] =
     "  --cert-days N          how long server certificates are valid; negative: expired (825)\n"
     "  --account NAME         the service account (svc-presence)\n"
     "  --password-file FILE   its password, first line; without: \"secret\"\n"
+    "  --webdav 2003|2007|2010  an OWA front end of that version as well (2010: without WebDAV);\n"
+    "                         --cas 0 leaves it alone\n"
+    "  --dav-urls asked|backend  what URLs in its answers name: the host the client asked, or\n"
+    "                         http and a back end that can't be reached (asked)\n"
+    "  --folders en|de|fr|ja|mixed  what folders are called (en)\n"
     "  --version V            2007_SP1, 2010, 2010_SP1, 2010_SP2, 2013, 2013_SP1, 2015, 2016\n"
     "                         (2013_SP1)\n"
     "  --heartbeat SECONDS    of streams (45)\n"
@@ -63,6 +68,9 @@ struct options {
 	int control;
 	unsigned backends;
 	int affinity; /* enum affinity_kind; -1: by version */
+	enum owa_version webdav;
+	bool back_end_urls;
+	int language; /* enum language; -1: mixed */
 	bool empty, exit_on_eof;
 };
 
@@ -125,6 +133,9 @@ static void read_options(struct options *o, int argc, char **argv)
 		LATENCY,
 		STREAM,
 		CHUNK,
+		WEBDAV,
+		DAV_URLS,
+		FOLDERS,
 		EOF_EXIT,
 		VERBOSE,
 		HELP
@@ -152,17 +163,21 @@ static void read_options(struct options *o, int argc, char **argv)
 	                                      {"latency-ms", 1, 0, LATENCY},
 	                                      {"stream", 1, 0, STREAM},
 	                                      {"chunk", 1, 0, CHUNK},
+	                                      {"webdav", 1, 0, WEBDAV},
+	                                      {"dav-urls", 1, 0, DAV_URLS},
+	                                      {"folders", 1, 0, FOLDERS},
 	                                      {"exit-on-eof", 0, 0, EOF_EXIT},
 	                                      {"verbose", 0, 0, VERBOSE},
 	                                      {"help", 0, 0, HELP},
 	                                      {0, 0, 0, 0}};
 	enum affinity_kind kind;
+	enum language language;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		switch (c) {
 		case CAS:
-			o->front.ncas = (unsigned)number("--cas", optarg, 1, CAS_MAX);
+			o->front.ncas = (unsigned)number("--cas", optarg, 0, CAS_MAX - 1);
 			break;
 		case BACKENDS:
 			o->backends = (unsigned)number("--backends", optarg, 1, BACKENDS_MAX);
@@ -241,6 +256,26 @@ static void read_options(struct options *o, int argc, char **argv)
 		case CHUNK:
 			o->front.chunk = (unsigned)number("--chunk", optarg, 0, 32768);
 			break;
+		case WEBDAV:
+			o->webdav = strcmp(optarg, "2003") == 0   ? OWA_2003
+			            : strcmp(optarg, "2007") == 0 ? OWA_2007
+			            : strcmp(optarg, "2010") == 0 ? OWA_2010
+			                                          : OWA_NONE;
+			if (!o->webdav)
+				give_up("--webdav", "must be 2003, 2007 or 2010");
+			break;
+		case DAV_URLS:
+			o->back_end_urls = strcmp(optarg, "backend") == 0;
+			if (!o->back_end_urls && strcmp(optarg, "asked") != 0)
+				give_up("--dav-urls", "must be asked or backend");
+			break;
+		case FOLDERS:
+			o->language = -1;
+			if (language_parse(optarg, &language))
+				o->language = (int)language;
+			else if (strcmp(optarg, "mixed") != 0)
+				give_up("--folders", "must be en, de, fr, ja or mixed");
+			break;
 		case EOF_EXIT:
 			o->exit_on_eof = true;
 			break;
@@ -256,6 +291,8 @@ static void read_options(struct options *o, int argc, char **argv)
 			exit(2);
 		}
 	}
+	if (!o->front.ncas && !o->webdav)
+		give_up("--cas", "0 needs --webdav");
 	if (optind != argc)
 		give_up(argv[optind], "not an option; see --help");
 }
@@ -287,6 +324,7 @@ struct main {
 	struct source signals, stdin_end;
 	struct loop loop;
 	struct ews ews;
+	struct dav dav;
 	int signal_fd;
 	bool over;
 };
@@ -336,6 +374,13 @@ static void announce(const struct options *o, const struct front *f, const struc
 	snprintf(url, sizeof url, "http://127.0.0.1:%d", control_port(c));
 	all = json_pack("{s:s, s:s, s:s, s:o}", "control", url, "ca_file", path ? path : o->ca_out,
 	                "account", o->front.account, "cas", list);
+	if (o->webdav) {
+		snprintf(url, sizeof url, "https://127.0.0.1:%d/", front_port(f, o->front.ncas));
+		json_object_set_new(all, "owa",
+		                    json_pack("{s:s, s:s, s:i}", "name",
+		                              front_name(f, o->front.ncas), "url", url, "port",
+		                              front_port(f, o->front.ncas)));
+	}
 	text = json_dumps(all, JSON_COMPACT);
 	puts(text);
 	fflush(stdout);
@@ -440,13 +485,21 @@ int main(int argc, char **argv)
 	affinity_init(&m.ews.affinity, (enum affinity_kind)o.affinity, o.backends);
 	if (!m.ews.service)
 		give_up("--account", "isn't a name a mailbox can have");
-	m.ews.subs = subs_new(o.front.ncas, &o.limits, store, &counters, front_wake, NULL);
+	m.dav = (struct dav){.store = store,
+	                     .version = o.webdav,
+	                     .back_end_urls = o.back_end_urls,
+	                     .denied_status = 403};
+	for (uint32_t i = 0; i < store_size(store); i++)
+		store_at(store, i)->language =
+		    o.language < 0 ? (uint8_t)(i % LANGUAGE_COUNT) : (uint8_t)o.language;
+	m.ews.subs = subs_new(o.front.ncas + (o.webdav != OWA_NONE), &o.limits, store, &counters,
+	                      front_wake, NULL);
 	poster = poster_new(&m.loop, m.ews.subs);
 	ca = cert_ca_new();
 	if (!ca)
 		give_up("certificates", "OpenSSL failed");
 	write_ca(o.ca_out, cert_ca_pem(ca));
-	front = front_new(&o.front, &m.loop, &m.ews, ca, &why);
+	front = front_new(&o.front, &m.loop, &m.ews, o.webdav ? &m.dav : NULL, ca, &why);
 	if (!front)
 		give_up("ports", why);
 	front_password(front, password);

@@ -112,6 +112,7 @@ void store_free(struct store *s)
 	for (uint32_t i = 0; i < s->size; i++) {
 		free(store_at(s, i)->kept);
 		free(store_at(s, i)->address);
+		free(store_at(s, i)->back_end);
 	}
 	for (uint32_t i = 0; i < (s->size + BLOCK - 1) / BLOCK; i++)
 		free(s->block[i]);
@@ -142,6 +143,11 @@ struct mailbox *store_at(struct store *s, uint32_t index)
 uint32_t store_size(const struct store *s)
 {
 	return s->size;
+}
+
+const char *store_domain(const struct store *s)
+{
+	return s->domain;
 }
 
 const char *store_address(const struct store *s, const struct mailbox *mb, char out[STORE_ADDRESS])
@@ -202,6 +208,8 @@ void store_remove(struct mailbox *mb)
 	free(mb->kept);
 	mb->kept = NULL;
 	mb->nkept = 0;
+	free(mb->back_end);
+	mb->back_end = NULL;
 	mb->exists = mb->lazy = mb->denied = mb->no_freebusy = false;
 	mb->move_until_ms = 0;
 }

@@ -61,6 +61,8 @@ struct mailbox {
 	bool exists;
 	bool denied;           /* may not be impersonated */
 	bool no_freebusy;      /* its free/busy may not be read */
+	uint8_t language;      /* enum language (davprop.h): what its folders are called */
+	char *back_end;        /* own memory: the server it lives on is asked for elsewhere; or NULL */
 	bool lazy;             /* its seeded meetings still follow from the seed */
 	int64_t move_until_ms; /* monotonic; being moved to another database until then; 0: not */
 	uint32_t nkept, next_ordinal;
@@ -92,6 +94,7 @@ void store_remove(struct mailbox *mb);
 /* index < store_size(); also those that don't exist any more */
 struct mailbox *store_at(struct store *s, uint32_t index);
 uint32_t store_size(const struct store *s);
+const char *store_domain(const struct store *s); /* of user1 .. userN, lower case */
 #define STORE_ADDRESS 320
 const char *store_address(const struct store *s, const struct mailbox *mb, char out[STORE_ADDRESS]);
 

@@ -4,15 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "davprop.h"
 #include "grammar.h"
 
-#define ENDS "Envelope>"
 #define FILL 16384 /* of an endless body, at a time */
 
 /* --- the same, written otherwise --- */
 static const struct {
 	const char *ns, *prefix;
-} others[] = {{NS_SOAP, "soapenv"}, {NS_MESSAGES, "msg"}, {NS_TYPES, "typ"}, {NS_ERRORS, "err"}};
+} others[] = {{NS_SOAP, "soapenv"},   {NS_MESSAGES, "msg"},  {NS_TYPES, "typ"},
+              {NS_ERRORS, "err"},     {NS_DAV, "D"},         {NS_HTTPMAIL, "mail"},
+              {NS_CALENDAR, "cal"},   {NS_EXCHANGE, "exch"}, {NS_SUBSCRIPTION, "ex"},
+              {NS_DATATYPES, "types"}};
 #define OTHERS (sizeof others / sizeof *others)
 
 static const char *ns_of(const xmlNode *n)
@@ -56,11 +59,13 @@ static void declarations(struct buf *b, const struct dress *d, const xmlNode *n,
 			declare(b, others[i].prefix, others[i].ns);
 }
 
-static void attributes(struct buf *b, const xmlNode *n)
+static void attributes(struct buf *b, const struct dress *d, const xmlNode *n)
 {
 	for (const xmlAttr *a = n->properties; a; a = a->next) {
 		xmlChar *v = xmlNodeListGetString(n->doc, a->children, 1);
 
+		if (a->ns && a->ns->prefix && d->prefix != PREFIX_OWN)
+			declare(b, (const char *)a->ns->prefix, (const char *)a->ns->href);
 		buf_str(b, " ");
 		if (a->ns && a->ns->prefix)
 			buf_fmt(b, "%s:", (const char *)a->ns->prefix);
@@ -101,7 +106,7 @@ static void element(struct buf *b, const struct dress *d, const xmlNode *n, cons
 	buf_str(b, "<");
 	name(b, d, n);
 	declarations(b, d, n, outer);
-	attributes(b, n);
+	attributes(b, d, n);
 	buf_str(b, ">");
 	if (d->comments)
 		buf_str(b, "<!-- </s:Envelope> -->");
@@ -144,18 +149,26 @@ void dress_envelope(const struct dress *d, const char *xml, size_t len, struct b
 }
 
 /* --- bytes and time --- */
-/* The length of the first whole envelope from `at` on; 0: none is whole. */
+static const char *const roots[] = {"Envelope>", "multistatus>"};
+
+/* The length of the first whole document from `at` on; 0: none is whole. */
 static size_t whole(const struct buf *b, size_t at)
 {
-	const char *end = b->len > at ? memmem(b->p + at, b->len - at, ENDS, strlen(ENDS)) : NULL;
+	for (size_t i = 0; i < sizeof roots / sizeof *roots && b->len > at; i++) {
+		const char *end = memmem(b->p + at, b->len - at, roots[i], strlen(roots[i]));
 
-	return end ? (size_t)(end - b->p) + strlen(ENDS) - at : 0;
+		if (end)
+			return (size_t)(end - b->p) + strlen(roots[i]) - at;
+	}
+	return 0;
 }
 
-/* Its head, up to the inside of Body; the rest never comes. */
+/* Its head, up to the inside of Body or of multistatus; the rest never comes. */
 static void begin_endless(struct wire *w, struct buf *from)
 {
-	const char *body = from->len ? memmem(from->p, from->len, "Body", 4) : NULL;
+	const char *soap = from->len ? memmem(from->p, from->len, "Body", 4) : NULL;
+	const char *dav = from->len ? memmem(from->p, from->len, "multistatus", 11) : NULL;
+	const char *body = soap ? soap : dav;
 	const char *end = body ? strchr(body, '>') : NULL;
 
 	if (!end)

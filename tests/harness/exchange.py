@@ -14,7 +14,8 @@ from .process import BUILD, Process
 class ExchangeSim:
     """Starts exchange-sim with these options ("--cas", 4, "--users", 1000) and waits for the line
     in which it says where it listens. cas: {"cas1": {"name", "url", "port"}}; a gateway of the
-    worker is settings()."""
+    worker is settings(). With ("--webdav", 2003) there is an OWA front end too, owa; ("--cas", 0) leaves
+    it alone."""
 
     def __init__(self, folder, *options, timeout=30):
         folder = Path(folder)
@@ -36,6 +37,7 @@ class ExchangeSim:
         self.ca_file = self.ready["ca_file"]
         self.account = self.ready["account"]
         self.cas = {cas["name"]: cas for cas in self.ready["cas"]}
+        self.owa = self.ready.get("owa")  # {"name", "url", "port"} with --webdav, else None
 
     def _line(self, text):
         if self.line is None:
@@ -56,8 +58,10 @@ class ExchangeSim:
 
     def settings(self):
         """What the worker's settings file needs to follow all the servers."""
-        return {"gateway": [f"{cas['url']};name={name}" for name, cas in self.cas.items()],
-                "account": self.account, "password_file": self.password_file,
+        gateways = [f"{cas['url']};name={name}" for name, cas in self.cas.items()]
+        if self.owa:
+            gateways.append(f"{self.owa['url']};type=webdav;name={self.owa['name']}")
+        return {"gateway": gateways, "account": self.account, "password_file": self.password_file,
                 "ca_file": self.ca_file}
 
     def add_meeting(self, mailbox, start, end, status="busy", **more):
