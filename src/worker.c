@@ -308,6 +308,9 @@ static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
 	case PX_DO_SIP_START:
 		px_sip_publish(w->sip, a);
 		break;
+	case PX_DO_SIP_MESSAGE:
+		px_sip_message(w->sip, a);
+		break;
 	case PX_DO_BOARD_PUT:
 		put_user(w, a->user, now);
 		break;

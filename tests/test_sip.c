@@ -112,7 +112,7 @@ static void serve(struct connection *c, const struct sockaddr_in *from, const ch
 
 	if (at)
 		cseq = (unsigned)atol(at + 7);
-	sscanf(in, "PUBLISH sip:%31[^@]@", user);
+	sscanf(in, "%*[A-Z] sip:%31[^@]@", user);
 	pthread_mutex_lock(&server.lock);
 	server.requests++;
 	server.last_tcp = c != NULL;
@@ -501,6 +501,113 @@ static void initial_tcp(void **state)
 	initial("tcp");
 }
 
+static struct px_action message(uint64_t id, const char *key, const char *text, int64_t timeout_ms)
+{
+	struct px_action a = {.kind = PX_DO_SIP_MESSAGE};
+
+	a.message.id = id;
+	snprintf(a.message.key, sizeof a.message.key, "%s", key);
+	a.message.lang = "de";
+	a.message.expires = 300;
+	a.message.timeout_ms = timeout_ms;
+	a.message.body = px_buf_new(MESSAGE);
+	px_buf_str(&a.message.body, text);
+	return a;
+}
+
+static void send_message(uint64_t id, const char *key, const char *text, int64_t timeout_ms)
+{
+	struct px_action a = message(id, key, text, timeout_ms);
+	unsigned before = b.done;
+
+	px_sip_message(b.sip, &a);
+	assert_int_equal(b.done, before);
+	px_buf_free(&a.message.body);
+}
+
+/* Appends what stands in `in`, with * for what is another one each time, and LF for CRLF. */
+static void plain(char *out, size_t size, const char *in)
+{
+	static const char *const varies[] = {
+	    "Via: ", "Call-ID: ", "Date: ", "User-Agent: ", "CSeq: "};
+	size_t n = 0;
+
+	while (*in && n + 1 < size) {
+		const char *end = strstr(in, "\r\n");
+		size_t len = end ? (size_t)(end - in) : strlen(in);
+		const char *tag = memmem(in, len, ";tag=", 5);
+
+		for (size_t i = 0; i < sizeof varies / sizeof *varies; i++)
+			if (strncmp(in, varies[i], strlen(varies[i])) == 0)
+				tag = in + strlen(varies[i]) - 5;
+		n += (size_t)snprintf(out + n, size - n, "%.*s%s%s",
+		                      (int)(tag ? (size_t)(tag + 5 - in) : len), in, tag ? "*" : "",
+		                      end ? "\n" : "");
+		in += len + (end ? 2 : 0);
+	}
+}
+
+/* RFC 3428 §4, as it goes out. */
+static void golden_message(void **state)
+{
+	char got[2048], want[2048];
+	FILE *f = fopen("sip-fixtures/message/reminder.txt", "r");
+	size_t n;
+
+	(void)state;
+	assert_non_null(f);
+	n = fread(want, 1, sizeof want - 1, f);
+	want[n] = '\0';
+	fclose(f);
+	client("tcp");
+	send_message(0, "ok J\xc3\xb6rg@example.test",
+	             "Besprechung 10:00\xe2\x80\x93"
+	             "11:00: B\xc3\xbc"
+	             "cher",
+	             2000);
+	run(3000);
+	assert_answered(0, 200);
+	plain(got, sizeof got, server.last);
+	assert_string_equal(got, want);
+}
+
+static void message_from_somebody_else(void **state)
+{
+	struct px_action a = message(0, "ok@example.test", "x", 2000);
+
+	(void)state;
+	client("udp");
+	a.message.from = "calendar@example.test";
+	px_sip_message(b.sip, &a);
+	px_buf_free(&a.message.body);
+	run(3000);
+	assert_answered(0, 200);
+	assert_true(request_has("MESSAGE sip:ok@example.test SIP/2.0\r\n"));
+	assert_true(request_has("\r\nFrom: <sip:calendar@example.test>;tag="));
+	assert_true(request_has("\r\nTo: <sip:ok@example.test>\r\n"));
+}
+
+/* A phone that doesn't answer says nothing about the presence server: its connection isn't closed. */
+static void nobody_answers_the_message(void **state)
+{
+	(void)state;
+	client("tcp");
+	send_one(0, "ok@example.test", 10, 2000);
+	run(3000);
+	b.stop_after = 2;
+	send_message(1, "silent@example.test", "x", 300);
+	run(1000);
+	assert_int_equal(b.a[1].done, 1);
+	assert_int_equal(b.a[1].fail, PX_SIP_TIMEOUT);
+	assert_int_equal(b.lost, 0);
+	b.stop_after = 3;
+	unsigned accepted = server.accepted;
+	send_one(2, "ok@example.test", 10, 2000);
+	run(3000);
+	assert_answered(2, 200);
+	assert_int_equal(server.accepted, accepted);
+}
+
 static void refresh_and_remove(void **state)
 {
 	struct px_action a = publish(0, "ok@example.test", 0, 2000);
@@ -848,6 +955,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(initial_udp),
 	    T(initial_tcp),
+	    T(golden_message),
+	    T(message_from_somebody_else),
+	    T(nobody_answers_the_message),
 	    T(refresh_and_remove),
 	    T(call_ids),
 	    T(odd_key),

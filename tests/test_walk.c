@@ -353,6 +353,9 @@ static void carry_out(struct walk *w)
 				assert_int_equal(a[i].sip.body.len, 0);
 			w->old_sip[w->olds++ % 64] = a[i].sip.id;
 			break;
+		case PX_DO_SIP_MESSAGE:
+			fail_msg("nobody is to be reminded");
+			break;
 		case PX_DO_BOARD_PUT:
 			w->board[a[i].user] = true;
 			break;

@@ -98,6 +98,8 @@ void px_engine_actions_clear(struct px_engine *e)
 		}
 		if (a->kind == PX_DO_SIP_START)
 			px_buf_free(&a->sip.body);
+		else if (a->kind == PX_DO_SIP_MESSAGE)
+			px_buf_free(&a->message.body);
 		else if (a->kind == PX_DO_LOG)
 			free(a->log.text);
 	}

@@ -11,7 +11,7 @@
  *     px_engine_actions(e, &n)    carry them out, then px_engine_actions_clear(e)
  *     px_engine_due(e, now)       sleep until then at most, then px_engine_tick()
  *
- * Every HTTP_START and SIP_START ends in exactly one done(); a HTTP_CANCEL ends in none. Ids carry
+ * Every HTTP_START, SIP_START and SIP_MESSAGE ends in exactly one done(); a HTTP_CANCEL ends in none. Ids carry
  * a generation: an answer that comes too late is ignored.
  */
 #ifndef PX_ENGINE_H
@@ -55,6 +55,7 @@ enum px_action_kind {
 	PX_DO_HTTP_START,
 	PX_DO_HTTP_CANCEL,
 	PX_DO_SIP_START,
+	PX_DO_SIP_MESSAGE,
 	PX_DO_BOARD_PUT,
 	PX_DO_BOARD_DROP,
 	PX_DO_LOG
@@ -85,6 +86,16 @@ struct px_action {
 			struct px_buf body;         /* as above; empty: none */
 			int64_t timeout_ms;         /* a final answer or PX_SIP_TIMEOUT within it */
 		} sip;
+		struct {
+			uint64_t id;
+			unsigned server;
+			char key[PX_AOR_MAX + 1]; /* to whom */
+			const char *from;   /* a key, or NULL: from the same; outlives the engine */
+			const char *lang;   /* BCP 47: the text's; outlives the engine */
+			uint32_t expires;   /* s after which nobody wants to have it any more */
+			struct px_buf body; /* UTF-8; as above */
+			int64_t timeout_ms;
+		} message;
 		uint32_t user; /* BOARD_PUT: its row has changed (px_engine_user); BOARD_DROP: it is
 		                  free */
 		struct {

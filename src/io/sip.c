@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <sofia-sip/nta.h>
@@ -43,6 +44,7 @@ struct request {
 	struct px_sip *sip;
 	struct server *server;
 	nta_outgoing_t *out; /* NULL: couldn't be sent */
+	bool passed_on;      /* the answer is somebody else's than the server's */
 	struct px_mono sent_at, deadline;
 	struct request *next, *prev;
 };
@@ -113,7 +115,7 @@ static void drop(struct request *r)
  */
 static tport_t *silent_connection(struct request *r)
 {
-	tport_t *tp = r->out ? nta_outgoing_transport(r->out) : NULL;
+	tport_t *tp = r->out && !r->passed_on ? nta_outgoing_transport(r->out) : NULL;
 
 	if (tp && r->server->heard_at.ms <= r->sent_at.ms && tport_is_tcp(tp) &&
 	    tport_is_secondary(tp))
@@ -232,6 +234,14 @@ static int on_answer(struct request *r, nta_outgoing_t *out, sip_t const *sip)
 
 /* ---- sending ---- */
 
+static void next_cseq(struct px_sip *s)
+{
+	if (s->cseq++ < CSEQ_MAX)
+		return;
+	s->cseq = 1;
+	s->salt++; /* other Call-IDs, so that none sees its CSeq go back */
+}
+
 static nta_outgoing_t *send_publish(struct px_sip *s, struct request *r, const struct px_action *a)
 {
 	const bool body = a->sip.body.len > 0;
@@ -241,10 +251,7 @@ static nta_outgoing_t *send_publish(struct px_sip *s, struct request *r, const s
 
 	if (px_key_uri(a->sip.key, uri, sizeof uri) < 0)
 		return NULL;
-	if (s->cseq++ == CSEQ_MAX) {
-		s->cseq = 1;
-		s->salt++; /* other Call-IDs, so that none sees its CSeq go back */
-	}
+	next_cseq(s);
 	snprintf(from, sizeof from, "<%s>;tag=%016llx", uri, (unsigned long long)user);
 	snprintf(to, sizeof to, "<%s>", uri);
 	snprintf(call_id, sizeof call_id, "%016llx@pua", (unsigned long long)user);
@@ -260,21 +267,78 @@ static nta_outgoing_t *send_publish(struct px_sip *s, struct request *r, const s
 	    TAG_IF(body, SIPTAG_PAYLOAD_STR(a->sip.body.data)), TAG_END());
 }
 
-void px_sip_publish(struct px_sip *s, const struct px_action *a)
+static struct request *begin(struct px_sip *s, uint64_t id, unsigned server)
 {
-	struct px_now now = px_loop_now(s->loop);
 	struct request *r = calloc(1, sizeof *r);
 
-	assert(a->kind == PX_DO_SIP_START && a->sip.server < s->servers);
+	assert(server < s->servers);
 	if (!r)
 		abort(); /* without it there is no way to keep the promise of one done() */
 	*r = (struct request){
-	    .id = a->sip.id, .sip = s, .server = &s->server[a->sip.server], .sent_at = now.mono};
-	r->out = send_publish(s, r, a);
-	r->deadline = r->out ? px_after(now, a->sip.timeout_ms) : now.mono;
+	    .id = id, .sip = s, .server = &s->server[server], .sent_at = px_loop_now(s->loop).mono};
+	return r;
+}
+
+/* It was sent, or couldn't be. */
+static void wait_for(struct request *r, nta_outgoing_t *out, int64_t timeout_ms)
+{
+	struct px_sip *s = r->sip;
+
+	r->out = out;
+	r->deadline = r->sent_at;
+	if (out)
+		r->deadline.ms += timeout_ms;
 	r->server->in_flight++;
 	insert(s, r);
 	set_timer(s);
+}
+
+void px_sip_publish(struct px_sip *s, const struct px_action *a)
+{
+	struct request *r = begin(s, a->sip.id, a->sip.server);
+
+	assert(a->kind == PX_DO_SIP_START);
+	wait_for(r, send_publish(s, r, a), a->sip.timeout_ms);
+}
+
+/* RFC 3428 §4: not in a dialog, no Contact; Date tells when it was written, Expires how long that matters. */
+static nta_outgoing_t *send_message(struct px_sip *s, struct request *r, const struct px_action *a)
+{
+	const char *sender = a->message.from ? a->message.from : a->message.key;
+	const time_t now = (time_t)(px_loop_now(s->loop).wall.ms / 1000);
+	char uri[3 * PX_AOR_MAX + 8], from[sizeof uri + 32], to[sizeof uri + 2];
+	char call_id[48], cseq[32], expires[16], date[40];
+	uint64_t user = px_key_hash(a->message.key, strlen(a->message.key)) ^ s->salt;
+	struct tm tm;
+
+	if (px_key_uri(sender, uri, sizeof uri) < 0)
+		return NULL;
+	next_cseq(s);
+	snprintf(from, sizeof from, "<%s>;tag=%016llx", uri, (unsigned long long)user);
+	if (px_key_uri(a->message.key, uri, sizeof uri) < 0)
+		return NULL;
+	snprintf(to, sizeof to, "<%s>", uri);
+	snprintf(call_id, sizeof call_id, "%016llx-%u@pua", (unsigned long long)user, s->cseq);
+	snprintf(cseq, sizeof cseq, "%u MESSAGE", s->cseq);
+	snprintf(expires, sizeof expires, "%u", a->message.expires);
+	strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+	return nta_outgoing_tcreate(
+	    s->leg, on_answer, r, (url_string_t *)r->server->url, SIP_METHOD_MESSAGE,
+	    (url_string_t *)uri, SIPTAG_FROM_STR(from), SIPTAG_TO_STR(to),
+	    SIPTAG_CALL_ID_STR(call_id), SIPTAG_CSEQ_STR(cseq), SIPTAG_DATE_STR(date),
+	    SIPTAG_EXPIRES_STR(expires), SIPTAG_USER_AGENT_STR("pua_exchange/" PX_VERSION),
+	    SIPTAG_CONTENT_TYPE_STR("text/plain;charset=UTF-8"),
+	    TAG_IF(a->message.lang, SIPTAG_CONTENT_LANGUAGE_STR(a->message.lang)),
+	    SIPTAG_PAYLOAD_STR(a->message.body.data), TAG_END());
+}
+
+void px_sip_message(struct px_sip *s, const struct px_action *a)
+{
+	struct request *r = begin(s, a->message.id, a->message.server);
+
+	assert(a->kind == PX_DO_SIP_MESSAGE && a->message.body.len > 0);
+	r->passed_on = true;
+	wait_for(r, send_message(s, r, a), a->message.timeout_ms);
 }
 
 /* ---- making and ending ---- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * sip.h - nta: one PUBLISH out, one final answer back (RFC 3261, RFC 3903).
+ * sip.h - nta: one PUBLISH or MESSAGE out, one final answer back (RFC 3261, RFC 3903, RFC 3428).
  *
  * The request goes to the server as to an outbound proxy; Request-URI, From and To are the user's
  * AoR. Call-ID is fixed per user and process, so that one user's traffic can be followed in a
@@ -50,5 +50,11 @@ void px_sip_free(struct px_sip *s); /* ends everything, calls nothing; NULL is f
  * ends in done(PX_SIP_LOCAL). An answer that comes after its timeout is ignored.
  */
 void px_sip_publish(struct px_sip *s, const struct px_action *a);
+
+/*
+ * The same for PX_DO_SIP_MESSAGE. Whoever it is for may be silent for long, which says nothing about
+ * the server that passes it on: its connection stays.
+ */
+void px_sip_message(struct px_sip *s, const struct px_action *a);
 
 #endif

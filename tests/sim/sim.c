@@ -987,6 +987,7 @@ static void carry_out(struct world *w)
 		case PX_DO_LOG:
 			trace(w, "log %s", a[i].log.text);
 			break;
+		case PX_DO_SIP_MESSAGE:
 		case PX_DO_BOARD_PUT:
 		case PX_DO_BOARD_DROP:
 			break;
