@@ -36,7 +36,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts check-peers bench torture layers lint clean asan sim settings-table
+.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts check-peers bench fuzz torture layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -135,9 +135,26 @@ check-peers: $(BUILD)/exchange-sim
 # what it is worth: tests/bench/README.md; BENCH="publish cold follow" names parts of it
 $(BUILD)/bench/%: $(call objs,obj,tests/bench/%.c)
 	@mkdir -p $(@D)
-	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,sofia-sip-ua)
-bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim bench/sink bench/nta_loop)
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,sofia-sip-ua libxml-2.0)
+$(BUILD)/bench/parse: $(call objs,obj,$(filter-out src/io/%,$(ROOMS)))
+bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim bench/sink bench/nta_loop bench/parse)
 	/usr/bin/python3 tests/bench/bench.py $(BENCH)
+
+# libFuzzer (clang) over whatever strangers send: tests/fuzz/; FUZZ_RUNS=1000000, FUZZ="ews xml" names some of the targets
+CLANG    ?= clang
+FUZZSAN  := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+$(BUILD)/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC-fuzz $<)$(CLANG) $(CFLAGS_ALL) $(FUZZSAN) -MMD -MP -c $< -o $@
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(call objs,fuzz/obj,$(ROOMS) plugin/board.c)
+	$(call say,LINK $@)$(CLANG) $(FUZZSAN) -fsanitize=fuzzer $^ -o $@ $(call libs,$(PC))
+fuzz:
+	@echo 'int LLVMFuzzerTestOneInput(const char *b, unsigned long n); int LLVMFuzzerTestOneInput(const char *b, unsigned long n) { return b && n > 9; }' | \
+		$(CLANG) -x c -fsanitize=fuzzer,address -o /dev/null - 2>/dev/null || { \
+		echo 'fuzz: clang with libFuzzer is missing: apt-get install clang libclang-rt-14-dev' >&2; exit 1; }
+	@$(MAKE) --no-print-directory $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+	tests/fuzz/run $(FUZZ)
 
 # which room may know which
 layers:

@@ -330,19 +330,25 @@ static void mailbox_end(struct px_parse *p, struct mailbox *b)
 static unsigned namespace(const char *ns)
 {
 	return !*ns                               ? NONE
-	       : strcmp(ns, PX_EWS_SOAP) == 0     ? SOAP
 	       : strcmp(ns, PX_EWS_TYPES) == 0    ? TYPES
 	       : strcmp(ns, PX_EWS_MESSAGES) == 0 ? MESSAGES
+	       : strcmp(ns, PX_EWS_SOAP) == 0     ? SOAP
 	       : strcmp(ns, PX_EWS_ERRORS) == 0   ? ERRORS
 	                                          : 0;
 }
 
-static enum place find(const struct px_parse *p, unsigned ns, const char *name)
+static enum place find(const struct px_parse *p, const char *space, const char *name)
 {
+	const uint8_t in = p->place[p->depth];
+	unsigned ns;
+
+	if (in == SKIP)
+		return SKIP;
+	ns = namespace(space);
 	for (size_t i = 0; i < sizeof grammar / sizeof *grammar; i++) {
 		const char *want = grammar[i].name, *op = operation[p->ask];
 
-		if (grammar[i].in != p->place[p->depth] || !(grammar[i].ns & ns))
+		if (grammar[i].in != in || !(grammar[i].ns & ns))
 			continue;
 		if (*want == '*' && strncmp(name, op, strlen(op)) == 0 &&
 		    strcmp(name + strlen(op), want + 1) == 0)
@@ -350,8 +356,7 @@ static enum place find(const struct px_parse *p, unsigned ns, const char *name)
 		if (strcmp(name, want) == 0)
 			return grammar[i].to;
 	}
-	if (p->place[p->depth] ==
-	    NOTIFICATION) { /* CreatedEvent ... FreeBusyChangedEvent, and what may come */
+	if (in == NOTIFICATION) { /* CreatedEvent ... FreeBusyChangedEvent, and what may come */
 		size_t n = strlen(name);
 
 		if (n > 5 && strcmp(name + n - 5, "Event") == 0 && strcmp(name, "StatusEvent") != 0)
@@ -381,7 +386,7 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 		p->answers = p->messages = 0;
 		p->fault = p->gone = false;
 	}
-	place = find(p, namespace(ns), name);
+	place = find(p, ns, name);
 	if (p->depth == 0 && place != ENVELOPE && p->envelopes > 0)
 		p->broken = "not an envelope";
 	else if (p->depth == 0 && place != ENVELOPE) {
@@ -516,15 +521,22 @@ static void close_subscription(struct px_parse *p, enum place place, const char 
 	}
 }
 
+static bool blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void on_close(void *arg, const char *text, size_t n)
 {
 	struct px_parse *p = arg;
 	enum place place = p->place[p->depth--];
 	const char *colon;
 
-	for (; n > 0 && strchr(" \t\r\n", *text); n--)
+	if (place == SKIP)
+		return;
+	for (; n > 0 && blank(*text); n--)
 		text++;
-	while (n > 0 && strchr(" \t\r\n", text[n - 1]))
+	while (n > 0 && blank(text[n - 1]))
 		n--;
 	switch (place) {
 	case CODE:
@@ -560,7 +572,6 @@ static void on_end(void *arg)
 {
 	struct px_parse *p = arg;
 	struct px_item item = {.kind = PX_ITEM_ALIVE};
-	const char *end = p->staged.data + p->staged.len;
 
 	p->envelopes++;
 	if (!streaming(p) && p->envelopes > 1)
@@ -577,10 +588,9 @@ static void on_end(void *arg)
 	if (streaming(p) && !p->failed)
 		p->said(p->arg, &item);
 	if (streaming(p) || !p->failed)
-		for (const char *s = p->staged.data; p->staged.len > 0 && s < end;
-		     s += strlen(s) + 1) {
-			item.kind = (enum px_item_kind) * s;
-			item.id = s + 1;
+		for (size_t at = 0; at < p->staged.len; at += strlen(p->staged.data + at) + 1) {
+			item.kind = (enum px_item_kind)p->staged.data[at];
+			item.id = p->staged.data + at + 1;
 			item.code = p->code[0] ? p->code : NULL;
 			p->said(p->arg, &item);
 		}

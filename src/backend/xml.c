@@ -12,9 +12,10 @@
 #include "backend/xml.h"
 #include "core/buf.h"
 
-#define PART                                                                                       \
-	4096 /* libxml2 copies what it is given: so a chunk of many small documents isn't copied   \
-	        once for each */
+/* libxml2 copies what it is given: so a chunk of many small documents isn't copied once for each, and a
+ * long document goes faster. */
+#define PART 4096
+#define PART_LONG 16384
 
 struct px_xml {
 	const struct px_xml_limits *limits;
@@ -34,7 +35,7 @@ struct px_xml {
 
 /*
  * Only notes it: libxml2 may be in the middle of its buffer, which xmlStopParser would free.
- * Callbacks ignore what comes after it, and within() ends the document a part of PART bytes later
+ * Callbacks ignore what comes after it, and within() ends the document a part of PART_LONG bytes later
  * at most.
  */
 static void __attribute__((format(printf, 3, 4)))
@@ -218,7 +219,8 @@ static size_t between(struct px_xml *x, const char *bytes, size_t n)
 /* Gives a part of the bytes to the open document. Returns how many of them it took. */
 static size_t within(struct px_xml *x, const char *bytes, size_t n)
 {
-	size_t part = n < PART ? n : PART;
+	const size_t most = x->fed < PART ? PART : PART_LONG;
+	size_t part = n < most ? n : most;
 
 	if (part > x->limits->bytes - x->fed)
 		part = x->limits->bytes - x->fed;

@@ -41,6 +41,9 @@ TABLE = {
     "publish_per_s": ("PUBLISH per second of the worker", "/s", None),
     "nta_loop_per_s": ("PUBLISH per second of nta alone", "/s", None),
     "publish_ratio": ("the worker against nta alone", "", (">=", 0.8)),
+    "parse_mb_per_s": ("answers of Exchange read", "MB/s", None),
+    "sax_mb_per_s": ("the same bytes by bare libxml2", "MB/s", None),
+    "parse_ratio": ("ours against bare libxml2", "", (">=", 0.7)),
     "worker_bytes_per_user": ("memory of a user, board included", "B", ("<=", 1536)),
 }
 
@@ -137,6 +140,13 @@ def publishing(folder):
     return {"publish_per_s": round(statistics.median(ours)),
             "nta_loop_per_s": round(statistics.median(bare)),
             "publish_ratio": round(statistics.median(ratios), 3)}
+
+
+# ---- how fast it reads ----
+
+def parsing(_):
+    one = subprocess.run([BUILD / "bench" / "parse"], stdout=subprocess.PIPE, check=True, timeout=60)
+    return json.loads(one.stdout)
 
 
 # ---- cold start ----
@@ -344,7 +354,7 @@ def table(rows):
             print(f"{key:24} {value:>10} {unit:3} {verdict(rows[key], target):17} {what}")
 
 
-PARTS = {"publish": publishing, "cold": cold_starts, "follow": following}
+PARTS = {"parse": parsing, "publish": publishing, "cold": cold_starts, "follow": following}
 
 
 def main():

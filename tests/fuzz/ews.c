@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Answers of Exchange. Input: what was asked, of how many, how HTTP ended, how it is cut (4 bytes), the body. Read whole and read in pieces it must come to the
+ * same: the same verdict, and wherever items count, the same items.
+ */
+#include "fuzz.h"
+
+#include "backend/ews.h"
+#include "core/utf8.h"
+
+#define HEAD 7
+
+struct heard {
+	enum px_ask ask;
+	size_t asked, next;
+	struct px_buf items;
+	struct px_reply reply;
+};
+
+static void said(void *arg, const struct px_item *item)
+{
+	struct heard *h = arg;
+
+	px_buf_printf(&h->items, "%d %zu %d ", item->kind, item->index, item->verdict);
+	if (item->kind == PX_ITEM_CALENDAR || item->kind == PX_ITEM_REFUSED) {
+		CHECK(item->index == h->next++ && item->index < h->asked);
+		CHECK(item->n <= PX_INTERVALS_MAX);
+	}
+	for (size_t i = 0; i < item->n; i++) {
+		CHECK(item->interval[i].status < PX_STATUSES);
+		px_buf_printf(&h->items, "%lld-%lld:%d ", (long long)item->interval[i].start.ms,
+		              (long long)item->interval[i].end.ms, item->interval[i].status);
+	}
+	if (item->id) {
+		CHECK(*item->id && strlen(item->id) <= px_ews.id_max);
+		for (const char *c = item->id; *c; c++)
+			CHECK(*c > ' ' && *c <= '~');
+		px_buf_str(&h->items, item->id);
+	}
+	if (item->code)
+		px_buf_printf(&h->items, " %s", item->code);
+	px_buf_str(&h->items, "\n");
+}
+
+static void is_safe(const struct px_reply *r)
+{
+	static const char fine[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _.-";
+	uint32_t c = 0;
+
+	CHECK(r->verdict < PX_VERDICTS && (r->verdict == PX_V_OK || r->code[0]));
+	CHECK(r->backoff_ms >= 0 && r->backoff_ms <= PX_EWS_BACKOFF_MAX);
+	CHECK(memchr(r->code, 0, sizeof r->code) && memchr(r->detail, 0, sizeof r->detail));
+	CHECK(strspn(r->code, fine) == strlen(r->code));
+	for (size_t i = 0, n = strlen(r->detail), step; i < n; i += step) {
+		step = px_utf8(r->detail + i, n - i, &c);
+		CHECK(step > 0 && c >= 0x20 && !(c >= 0x7f && c < 0xa0));
+	}
+}
+
+static void feed(void *to, const char *bytes, size_t n)
+{
+	px_ews.feed(to, bytes, n);
+}
+
+static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body, size_t n)
+{
+	static const char *const type[] = {"text/xml", NULL, "text/html", "application/xml"};
+	static const int status[] = {200, 200, 200, 500, 500, 503, 401, 404};
+	struct heard h = {.ask = head[0] % PX_ASKS,
+	                  .asked = head[0] % PX_ASKS == PX_ASK_PROBE ? 1 : head[1] % 101,
+	                  .items = px_buf_new((size_t)1 << 26)};
+	const struct px_query q = {.ask = h.ask,
+	                           .n = h.asked,
+	                           .mailbox = "alice@example.test",
+	                           .from = {head[1] & 128 ? 0 : INT64_C(1795420800000)},
+	                           .until = {head[1] & 128 ? 0 : INT64_C(1795428000000)}};
+	const struct px_http_answer a = {.fail = head[2] & 64 ? PX_HTTP_CUT : PX_HTTP_ANSWERED,
+	                                 .status = status[head[2] % 8],
+	                                 .retry_after_ms = head[2] & 32 ? 7000 : -1,
+	                                 .type = type[head[2] >> 3 & 3]};
+	struct px_parse *p = px_ews.parse_new(&q, said, &h);
+
+	CHECK(p);
+	fuzz_pieces(feed, p, body, n, cut);
+	px_ews.done(p, &a, &h.reply);
+	px_ews.parse_free(p);
+	CHECK(!h.items.failed);
+	is_safe(&h.reply);
+	/* what is whole is complete */
+	CHECK(h.reply.verdict != PX_V_OK || h.ask != PX_ASK_READ || h.next == h.asked);
+	return h;
+}
+
+static bool unreadable(const struct px_reply *r)
+{
+	return strcmp(r->code, "broken XML") == 0 || strcmp(r->code, "not EWS") == 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+	struct heard whole, pieces;
+	uint32_t cut;
+
+	if (n < HEAD)
+		return -1;
+	memcpy(&cut, bytes + 3, sizeof cut);
+	whole = hear(bytes, 0, bytes + HEAD, n - HEAD);
+	pieces = hear(bytes, cut | 1, bytes + HEAD, n - HEAD);
+	/* of a root that isn't well-formed libxml2 may tell before or after the name, as the bytes come: both are no answer */
+	CHECK(whole.reply.verdict == pieces.reply.verdict ||
+	      (unreadable(&whole.reply) && unreadable(&pieces.reply)));
+	CHECK(whole.reply.backoff_ms == pieces.reply.backoff_ms ||
+	      whole.reply.verdict == PX_V_TRANSIENT);
+	/* of an answer that isn't whole, only a stream's items count */
+	if (whole.reply.verdict == PX_V_OK || whole.ask == PX_ASK_STREAM)
+		CHECK(whole.items.len == pieces.items.len &&
+		      (whole.items.len == 0 ||
+		       memcmp(whole.items.data, pieces.items.data, whole.items.len) == 0));
+	px_buf_free(&whole.items);
+	px_buf_free(&pieces.items);
+	return 0;
+}
