@@ -1112,6 +1112,131 @@ static void envelopes_have_a_ceiling(void **state)
 	}
 }
 
+/* What a server may say for ever. Each appends the k-th piece of it. */
+static void endless_elements(struct px_buf *b, size_t k)
+{
+	px_buf_printf(b, "<n%zu/>", k);
+}
+
+static void endless_long_names(struct px_buf *b, size_t k)
+{
+	px_buf_printf(b, "<n%zu%.*s/>", k, 500,
+	              "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+	              "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+	              "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn");
+}
+
+static void endless_attributes(struct px_buf *b, size_t k)
+{
+	px_buf_printf(b, "<n a%zu='%zu' b%zu='%zu' xmlns:c%zu='urn:%zu'/>", k, k, k, k, k, k);
+}
+
+static void endless_depth(struct px_buf *b, size_t k)
+{
+	px_buf_printf(b, "<d%zu xmlns='urn:%zu'>", k, k);
+}
+
+static void endless_text(struct px_buf *b, size_t k)
+{
+	px_buf_str(b, k == 0 ? "<t>" : "text that goes on and on, and never comes to an end; ");
+}
+
+static void endless_cdata(struct px_buf *b, size_t k)
+{
+	px_buf_str(b, k == 0 ? "<t><![CDATA[" : "text that goes on and on, and never ends; ");
+}
+
+static void endless_tag(struct px_buf *b, size_t k)
+{
+	px_buf_str(b, k == 0 ? "<t a='" : "a value that goes on and on, and never comes to an end; ");
+}
+
+static void endless_comment(struct px_buf *b, size_t k)
+{
+	px_buf_str(b, k == 0 ? "<!-- " : "a comment that goes on and on, and never ends; ");
+}
+
+static void endless_references(struct px_buf *b, size_t k)
+{
+	px_buf_str(b, k == 0 ? "<t>" : "&#x4e00;&amp;");
+}
+
+static void endless_documents(struct px_buf *b, size_t k)
+{
+	px_buf_printf(b, "<S:Envelope xmlns:S='%s'><S:Body><n%zu/></S:Body></S:Envelope>\n",
+	              PX_EWS_SOAP, k);
+}
+
+static void endless_meetings(struct px_buf *b, size_t k)
+{
+	if (k % 5000 == 0)
+		px_buf_printf(b,
+		              "%s<m:FreeBusyResponse>" SUCCESS "<FreeBusyView>" TYPE("FreeBusyMerged")
+		              "<t:CalendarEventArray>",
+		              k ? "</t:CalendarEventArray></FreeBusyView></m:FreeBusyResponse>"
+		                : "<S:Envelope xmlns:S='" PX_EWS_SOAP "' xmlns:t='" PX_EWS_TYPES
+		                  "' xmlns:m='" PX_EWS_MESSAGES "' xmlns='" PX_EWS_MESSAGES
+		                  "'><S:Body><GetUserAvailabilityResponse><FreeBusyResponseArray>");
+	px_buf_printf(b, EVENT("2026-11-23T08:%02zu:00", "2026-11-23T09:00:00", "Busy"), k % 60);
+}
+
+size_t __sanitizer_get_current_allocated_bytes(void); /* ASan's own */
+
+static void not_heard(void *arg, const struct px_item *item)
+{
+	(void)arg;
+	(void)item;
+}
+
+/* Whatever comes, and however much of it: no answer holds more than PX_EWS_MEMORY. */
+static void no_answer_takes_more_memory_than_it_may(void **state)
+{
+	static const struct {
+		const char *name;
+		void (*more)(struct px_buf *b, size_t k);
+	} row[] = {{"elements", endless_elements},     {"long names", endless_long_names},
+	           {"attributes", endless_attributes}, {"depth", endless_depth},
+	           {"text", endless_text},             {"CDATA", endless_cdata},
+	           {"tag", endless_tag},               {"comment", endless_comment},
+	           {"references", endless_references}, {"documents", endless_documents},
+	           {"meetings", endless_meetings}};
+	struct px_buf b = px_buf_new(1 << 20);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(row); i++)
+		for (enum px_ask ask = 0; ask < PX_ASKS; ask++) {
+			struct px_query q = window;
+			const size_t before = __sanitizer_get_current_allocated_bytes();
+			size_t most = 0, k = 0, fed = 0;
+			struct px_parse *p;
+
+			q.ask = ask;
+			q.n = ask == PX_ASK_READ ? 100 : 1;
+			p = px_ews.parse_new(&q, not_heard, NULL);
+			assert_non_null(p);
+			/* the first that are none of an envelope have their own */
+			b.len = 0;
+			if (row[i].more != endless_documents && row[i].more != endless_meetings)
+				px_buf_str(&b, "<S:Envelope xmlns:S='" PX_EWS_SOAP "'><S:Body>");
+			while (fed < (ask == PX_ASK_READ ? 17u << 20 : 2u << 20)) {
+				size_t now;
+
+				for (; b.len < 2048;)
+					row[i].more(&b, k++);
+				px_ews.feed(p, b.data, b.len);
+				fed += b.len;
+				now = __sanitizer_get_current_allocated_bytes() - before;
+				most = now > most ? now : most;
+				b.len = 0;
+			}
+			px_ews.parse_free(p);
+			if (most > PX_EWS_MEMORY)
+				fail_msg("endless %s: %zu bytes for an answer to %s", row[i].name,
+				         most, px_ask_name(ask));
+		}
+	px_buf_free(&b);
+}
+
 static void what_a_server_says_is_sanitised(void **state)
 {
 	char out[24];
@@ -1292,6 +1417,7 @@ int main(void)
 	    cmocka_unit_test(too_many_meetings_refuse_their_mailbox_only),
 	    cmocka_unit_test(the_largest_answer_there_is),
 	    cmocka_unit_test(envelopes_have_a_ceiling),
+	    cmocka_unit_test(no_answer_takes_more_memory_than_it_may),
 	    cmocka_unit_test(what_a_server_says_is_sanitised),
 	    cmocka_unit_test(mutations_do_no_harm),
 	};

@@ -31,6 +31,8 @@ extern const struct px_backend px_ews;
 #define PX_EWS_ID_MAX 255
 #define PX_EWS_SLOT_MS                                                                             \
 	300000 /* one digit of MergedFreeBusy; 5 min is the least that may be asked */
+/* Bytes that the reading of an answer holds at most, whatever it says. */
+#define PX_EWS_MEMORY ((size_t)512 << 10)
 
 /* ---- for the files of this backend ---- */
 

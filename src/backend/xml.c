@@ -74,6 +74,10 @@ static void on_open(void *arg, const xmlChar *name, const xmlChar *prefix, const
 		                                : "UTF-16 or UTF-32");
 	else if (prefix && !ns)
 		refuse(x, -EBADMSG, "undeclared prefix %.40s", str(prefix));
+	/* libxml2 keeps every name that it meets until the document ends */
+	else if (xmlDictSize(x->ctxt->dict) > PX_XML_NAMES ||
+	         xmlDictGetUsage(x->ctxt->dict) > PX_XML_NAME_BYTES)
+		refuse(x, -E2BIG, "more than %d different names", PX_XML_NAMES);
 	else if (++x->depth > x->limits->depth)
 		refuse(x, -E2BIG, "more than %u elements deep", x->limits->depth);
 	else if (++x->elements > x->limits->elements)

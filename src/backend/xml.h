@@ -4,9 +4,9 @@
  *
  * Bytes come in however they were cut; elements go out. One byte stream may hold several documents
  * one after another (EWS GetStreamingEvents: MS-OXWSNTIF); white space and byte order marks between
- * them are skipped. Nothing is built in memory: at any time there are the text of one leaf element
- * and at most PX_XML_PENDING bytes of unfinished markup, and between documents nothing but this
- * reader itself.
+ * them are skipped. Nothing is built in memory: at any time there are the text of one leaf element,
+ * at most PX_XML_PENDING bytes of unfinished markup and the names met so far, and between documents
+ * nothing but this reader itself.
  *
  * Refused, with a reason: any DOCTYPE (so there are no entities but the five predefined),
  * undeclared entities and prefixes, encodings other than UTF-8, and whatever exceeds a ceiling.
@@ -17,8 +17,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define PX_XML_PENDING 65536 /* bytes of one tag, comment or instruction */
-#define PX_XML_ATTRS 32      /* attributes of one element, namespace declarations included */
+#define PX_XML_PENDING 65536     /* bytes of one tag, comment or instruction */
+#define PX_XML_ATTRS 32          /* attributes of one element, namespace declarations included */
+#define PX_XML_NAMES 2000        /* different names, prefixes and namespaces of one document */
+#define PX_XML_NAME_BYTES 100000 /* that they take */
 
 struct px_xml;
 

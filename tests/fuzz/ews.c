@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 
+#include "backend/answer.h"
 #include "backend/ews.h"
 #include "core/utf8.h"
 
@@ -49,7 +50,7 @@ static void is_safe(const struct px_reply *r)
 	uint32_t c = 0;
 
 	CHECK(r->verdict < PX_VERDICTS && (r->verdict == PX_V_OK || r->code[0]));
-	CHECK(r->backoff_ms >= 0 && r->backoff_ms <= PX_EWS_BACKOFF_MAX);
+	CHECK(r->backoff_ms >= 0 && r->backoff_ms <= PX_BACKOFF_WISH_MAX);
 	CHECK(memchr(r->code, 0, sizeof r->code) && memchr(r->detail, 0, sizeof r->detail));
 	CHECK(strspn(r->code, fine) == strlen(r->code));
 	for (size_t i = 0, n = strlen(r->detail), step; i < n; i += step) {
