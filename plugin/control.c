@@ -78,7 +78,7 @@ int px_control_ask(int fd, enum px_control_command command, const char *key, con
 	const size_t key_len = strlen(key), mailbox_len = mailbox ? strlen(mailbox) : 0;
 	int pair[2], err;
 
-	if (key_len > PX_AOR_MAX || mailbox_len > PX_MAILBOX_MAX)
+	if (key_len + mailbox_len > sizeof q.text)
 		return -ENAMETOOLONG;
 	q.key_len = (uint16_t)key_len;
 	q.mailbox_len = (uint16_t)mailbox_len;

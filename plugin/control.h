@@ -7,7 +7,8 @@
 
 /*
  * Sends a command through fd, which all processes share, and waits for its answer, at most timeout_ms
- * from now_ms (CLOCK_MONOTONIC). key in its normal form; mailbox in its, NULL or "": none. 0 and *out
+ * from now_ms (CLOCK_MONOTONIC). key in its normal form, or the word of a command that isn't about a
+ * user; mailbox in its normal form, NULL or "": none. 0 and *out
  * (whose status tells what became of it); -EAGAIN: the queue is full; -ETIMEDOUT: no answer, and it
  * won't be executed any more unless that is happening right now; -EPIPE: there is no worker and no
  * supervisor; or another negative errno.

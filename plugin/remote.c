@@ -7,6 +7,7 @@
 #include "control.h"
 
 #define ASK_MS 1500 /* a command answers or refuses within 2 s */
+#define NO_ANSWER "The worker doesn't answer"
 
 static int refuse(struct px_remote *r, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -116,7 +117,7 @@ static int refusal(struct px_remote *r, int err, const char *said)
 {
 	switch (err) {
 	case -ENOENT:
-		return refuse(r, 404, "No such user");
+		return refuse(r, 404, "%s", *said ? said : "No such user");
 	case -EINVAL:
 	case -ENAMETOOLONG:
 		return refuse(r, 400, "%s", said);
@@ -124,7 +125,7 @@ static int refusal(struct px_remote *r, int err, const char *said)
 		return refuse(r, 503, "Too many commands wait for the worker; ask again");
 	case -ETIMEDOUT:
 	case -EPIPE:
-		return refuse(r, 503, "The worker doesn't answer");
+		return refuse(r, 503, NO_ANSWER);
 	case -ENOSPC:
 		return refuse(r, 507, "%s", said);
 	default:
@@ -132,24 +133,63 @@ static int refusal(struct px_remote *r, int err, const char *said)
 	}
 }
 
+static int ask(struct px_remote *r, enum px_control_command c, const char *word,
+               const char *mailbox, struct px_control_answer *answer)
+{
+	const int64_t now_ms = px_show_now().mono_ms;
+	int err;
+
+	if (px_board_silent_ms(r->module->board, now_ms) >= PX_BOARD_SILENT_MS)
+		return refuse(r, 503, "The worker is silent");
+	err = px_control_ask(r->module->control[0], c, word, mailbox, now_ms, ASK_MS, answer);
+	if (err == 0)
+		err = answer->status;
+	return err < 0 ? refusal(r, err, answer->said) : 0;
+}
+
+/* About one user. */
 static int command(struct px_remote *r, enum px_control_command c)
 {
 	char key[PX_AOR_MAX + 1], mailbox[PX_MAILBOX_MAX + 1] = "";
 	const char *given = NULL;
 	struct px_control_answer answer = {0};
-	const int64_t now_ms = px_show_now().mono_ms;
 	int err = take_key(r, key, c == PX_CONTROL_ENABLE ? &given : NULL);
 
 	if (err != 0)
 		return err;
 	if (given && px_mailbox(given, strlen(given), mailbox) < 0)
 		return refuse(r, 400, "That is not a mailbox; write user@domain");
-	if (px_board_silent_ms(r->module->board, now_ms) >= PX_BOARD_SILENT_MS)
-		return refuse(r, 503, "The worker is silent");
-	err = px_control_ask(r->module->control[0], c, key, mailbox, now_ms, ASK_MS, &answer);
-	if (err == 0)
-		err = answer.status;
-	return err < 0 ? refusal(r, err, answer.said) : 0;
+	return ask(r, c, key, mailbox, &answer);
+}
+
+/* What the worker said, lines NAME=VALUE, as a row. */
+static void show_said(char *said, const struct px_rows *rows)
+{
+	char *next;
+
+	rows->begin(rows->ctx);
+	for (char *line = said; *line; line = next) {
+		char *end = strchrnul(line, '\n'), *value;
+
+		next = *end ? end + 1 : end;
+		*end = '\0';
+		value = strchr(line, '=');
+		if (!value)
+			continue;
+		*value++ = '\0';
+		rows->text(rows->ctx, line, value);
+	}
+}
+
+/* About the whole; its one word may be left out. */
+static int ask_and_show(struct px_remote *r, enum px_control_command c)
+{
+	struct px_control_answer answer = {0};
+	int code = ask(r, c, r->words > 0 ? r->word[0] : "", NULL, &answer);
+
+	if (code == 0)
+		show_said(answer.said, r->rows);
+	return code;
 }
 
 int px_remote_enable(struct px_remote *r)
@@ -165,4 +205,39 @@ int px_remote_disable(struct px_remote *r)
 int px_remote_refresh(struct px_remote *r)
 {
 	return command(r, PX_CONTROL_REFRESH);
+}
+
+int px_remote_reload(struct px_remote *r)
+{
+	/* what takes longer goes on, and whoever asks again joins */
+	const int code = ask_and_show(r, PX_CONTROL_RELOAD);
+
+	return code == 503 && strcmp(r->said, NO_ANSWER) == 0
+	           ? refuse(r, 503, "It isn't through yet; ask again")
+	           : code;
+}
+
+int px_remote_active(struct px_remote *r)
+{
+	if (r->words > 0 && strcmp(r->word[0], "on") != 0 && strcmp(r->word[0], "off") != 0)
+		return refuse(r, 400, "Give on, off, or nothing to ask");
+	return ask_and_show(r, PX_CONTROL_ACTIVE);
+}
+
+int px_remote_gateway_add(struct px_remote *r)
+{
+	struct px_control_answer answer = {0};
+
+	if (r->words == 0)
+		return refuse(r, 400, "Give a gateway, such as https://cas3.example.com");
+	return ask(r, PX_CONTROL_GATEWAY_ADD, r->word[0], NULL, &answer);
+}
+
+int px_remote_gateway_remove(struct px_remote *r)
+{
+	struct px_control_answer answer = {0};
+
+	if (r->words == 0)
+		return refuse(r, 400, "Give a gateway's name");
+	return ask(r, PX_CONTROL_GATEWAY_REMOVE, r->word[0], NULL, &answer);
 }

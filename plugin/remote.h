@@ -7,9 +7,10 @@
 #define PX_REMOTE_H
 
 #include "module.h"
+#include "px_control.h"
 #include "show.h"
 
-#define PX_REMOTE_SAID_MAX 320
+#define PX_REMOTE_SAID_MAX (PX_CONTROL_SAID_MAX + 1)
 #define PX_REMOTE_WORDS_MAX 16
 
 #define PX_REMOTE_WORD_MAX 1023 /* more can't be an AoR with all its parameters; it is cut */
@@ -41,7 +42,11 @@ enum px_remote_form { PX_REMOTE_ROW, PX_REMOTE_LIST, PX_REMOTE_OK };
 	X(enable, PX_REMOTE_OK, "aor mailbox", "Follows a user's calendar: AOR [MAILBOX]")         \
 	X(disable, PX_REMOTE_OK, "aor", "Withdraws a user's presence and stops following: AOR")    \
 	X(refresh, PX_REMOTE_OK, "aor",                                                            \
-	  "Reads a user's calendar now and verifies its publication: AOR")
+	  "Reads a user's calendar now and verifies its publication: AOR")                         \
+	X(reload, PX_REMOTE_ROW, "", "Reads users, gateways, account and password again")          \
+	X(active, PX_REMOTE_ROW, "state", "Whether this node publishes: [on|off]")                 \
+	X(gateway_add, PX_REMOTE_OK, "gateway", "Adds a gateway, as the setting: URL[;...]")       \
+	X(gateway_remove, PX_REMOTE_OK, "gateway", "Takes a gateway out, its users move: NAME")
 
 /* One function for each. 0, or a code as HTTP has them (400, 404, 500, 503, 507) and said. Takes 2 s at most. */
 #define PX_REMOTE_FUNCTION(name, form, parameters, help) int px_remote_##name(struct px_remote *r);

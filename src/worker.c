@@ -441,6 +441,13 @@ static void command(void *arg, const struct px_command *q, struct px_control_ans
 	                                   [PX_CONTROL_DISABLE] = "disable"};
 	const char *why = "";
 
+	if (q->command > PX_CONTROL_DISABLE) {
+		if (q->command == PX_CONTROL_RELOAD)
+			reload(arg);
+		else
+			a->status = -ENOTSUP;
+		return;
+	}
 	a->status = execute(arg, q, &why);
 	snprintf(a->said, sizeof a->said, "%s",
 	         a->status < 0 && !*why ? strerror(-a->status) : why);

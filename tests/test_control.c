@@ -43,6 +43,10 @@ static void execute(void *arg, const struct px_command *q, struct px_control_ans
 
 	b->executed++;
 	b->last = *q;
+	if (q->command == PX_CONTROL_RELOAD) {
+		a->status = -EINPROGRESS;
+		return;
+	}
 	if (strncmp(q->key, "nobody", 6) == 0)
 		a->status = -ENOENT;
 	snprintf(a->said, sizeof a->said, "%s", q->key);
@@ -283,6 +287,14 @@ static void parses_only_what_is_right(void **state)
 	m.text[9] = 'X'; /* not the normal form */
 	assert_int_equal(px_control_parse(&m, n, 0, &c), -EBADMSG);
 	m = q;
+	m.command = PX_CONTROL_GATEWAY_REMOVE; /* its word is any printable text */
+	assert_int_equal(px_control_parse(&m, n, 0, &c), 0);
+	assert_string_equal(c.text, "user@example.com");
+	m.text[2] = '\n';
+	assert_int_equal(px_control_parse(&m, n, 0, &c), -EBADMSG);
+	m.command = PX_CONTROL_END;
+	assert_int_equal(px_control_parse(&m, n, 0, &c), -EBADMSG);
+	m = q;
 	m.origin = PX_FROM_CFG;
 	assert_int_equal(px_control_parse(&m, n, 0, &c), -EBADMSG);
 	for (int i = 0; i < 200000; i++) {
@@ -296,12 +308,52 @@ static void parses_only_what_is_right(void **state)
 		memcpy(exact, &m, len);
 		if (px_control_parse(exact, len, 0, &c) == 0) {
 			good_ones++;
-			assert_in_range(strlen(c.key), 3, PX_AOR_MAX);
-			assert_non_null(strchr(c.key, '@'));
+			if (c.command <= PX_CONTROL_DISABLE) {
+				assert_in_range(strlen(c.key), 3, PX_AOR_MAX);
+				assert_non_null(strchr(c.key, '@'));
+			}
 		}
 		free(exact);
 	}
 	assert_true(good_ones > 100);
+}
+
+/* Those who ask for what takes longer wait for it, and only they get it. */
+static void answers_later(void **state)
+{
+	struct bench *b = *state;
+	struct client c[] = {{.b = b, .command = PX_CONTROL_RELOAD, .rounds = 1},
+	                     {.b = b, .command = PX_CONTROL_RELOAD, .rounds = 1},
+	                     {.b = b, .command = PX_CONTROL_ACTIVE, .rounds = 1}};
+	struct px_control_answer a = {.status = 0, .said = ""};
+	const unsigned before = open_fds();
+	pthread_t thread[3];
+
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, ask, &c[i]), 0);
+	for (int i = 0; i < 300 && b->executed < 3; i++)
+		run(b, 10);
+	px_control_answer(b->control, PX_CONTROL_ACTIVE, &a); /* nobody waits for that */
+	run(b, 20);
+	assert_int_equal(c[0].answer.magic, 0);
+	px_control_answer(b->control, PX_CONTROL_RELOAD, &a);
+	for (int i = 0; i < 3; i++) {
+		pthread_join(thread[i], NULL);
+		assert_int_equal(c[i].err, 0);
+		assert_int_equal(c[i].answer.magic, PX_CONTROL_MAGIC);
+		assert_int_equal(c[i].answer.status, 0);
+	}
+	assert_int_equal(open_fds(), before);
+	/* no more wait than there is room for; whoever has gone meanwhile is no trouble */
+	struct px_control_request q = good();
+
+	q.command = PX_CONTROL_RELOAD;
+	for (int i = 0; i < 40; i++)
+		send_raw(b->fd, &q, PX_CONTROL_SIZE(&q), 1);
+	run(b, 20);
+	assert_int_equal(open_fds(), before + 32);
+	px_control_answer(b->control, PX_CONTROL_RELOAD, &a);
+	assert_int_equal(open_fds(), before);
 }
 
 static void sleeps_when_nobody_is_left(void **state)
@@ -327,6 +379,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_full_queue_is_said_at_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(survives_whoever_sends_anything, setup, teardown),
 	    cmocka_unit_test(parses_only_what_is_right),
+	    cmocka_unit_test_setup_teardown(answers_later, setup, teardown),
 	    cmocka_unit_test_setup_teardown(sleeps_when_nobody_is_left, setup, teardown),
 	};
 

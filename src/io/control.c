@@ -13,38 +13,69 @@
 
 #define PER_TURN 64 /* then others have theirs */
 #define FDS_MAX 8
+#define WAITING_MAX 32 /* for answers that take longer */
 
 struct px_control {
 	struct px_loop *loop;
 	int fd;
 	px_command_h *command;
 	void *arg;
+	struct {
+		enum px_control_command command;
+		int reply;
+	} waiting[WAITING_MAX];
+	unsigned waitings;
 };
+
+/* What a command about one user says. */
+static int parse_user(const struct px_control_request *q, struct px_command *out)
+{
+	char uri[3 * PX_AOR_MAX + 8], again[PX_AOR_MAX + 1];
+	const char *at;
+
+	if (q->key_len > PX_AOR_MAX || q->mailbox_len > PX_MAILBOX_MAX)
+		return -EBADMSG;
+	memcpy(out->key, q->text, q->key_len);
+	at = strrchr(out->key, '@');
+	if (!at || at == out->key || memchr(out->key, '\0', q->key_len) ||
+	    px_key_uri(out->key, uri, sizeof uri) || px_key_from_aor(uri, strlen(uri), again) ||
+	    strcmp(again, out->key) != 0)
+		return -EBADMSG;
+	if (q->mailbox_len > 0 && px_mailbox(q->text + q->key_len, q->mailbox_len, out->mailbox))
+		return -EBADMSG;
+	return 0;
+}
+
+/* What any other says. */
+static int parse_text(const struct px_control_request *q, struct px_command *out)
+{
+	if (q->mailbox_len > 0)
+		return -EBADMSG;
+	for (size_t i = 0; i < q->key_len; i++)
+		if (q->text[i] < ' ' || q->text[i] > '~')
+			return -EBADMSG;
+	memcpy(out->text, q->text, q->key_len);
+	return 0;
+}
 
 int px_control_parse(const void *bytes, size_t n, int64_t now_ms, struct px_command *out)
 {
 	const size_t head = offsetof(struct px_control_request, text);
 	struct px_control_request q = {0};
-	char uri[3 * PX_AOR_MAX + 8], again[PX_AOR_MAX + 1];
-	const char *at;
+	int err;
 
 	if (n < head || n > sizeof q)
 		return -EBADMSG;
 	memcpy(&q, bytes, n);
 	if (q.magic != PX_CONTROL_MAGIC || q.command < PX_CONTROL_REFRESH ||
-	    q.command > PX_CONTROL_DISABLE || q.origin < PX_FROM_RPC || q.origin > PX_FROM_SCRIPT ||
-	    q.key_len > PX_AOR_MAX || q.mailbox_len > PX_MAILBOX_MAX || PX_CONTROL_SIZE(&q) != n)
+	    q.command >= PX_CONTROL_END || q.origin < PX_FROM_RPC || q.origin > PX_FROM_SCRIPT ||
+	    PX_CONTROL_SIZE(&q) != n)
 		return -EBADMSG;
 	*out = (struct px_command){.command = (enum px_control_command)q.command,
 	                           .origin = (uint8_t)q.origin};
-	memcpy(out->key, q.text, q.key_len);
-	at = strrchr(out->key, '@');
-	if (!at || at == out->key || memchr(out->key, '\0', q.key_len) ||
-	    px_key_uri(out->key, uri, sizeof uri) || px_key_from_aor(uri, strlen(uri), again) ||
-	    strcmp(again, out->key) != 0)
-		return -EBADMSG;
-	if (q.mailbox_len > 0 && px_mailbox(q.text + q.key_len, q.mailbox_len, out->mailbox))
-		return -EBADMSG;
+	err = q.command <= PX_CONTROL_DISABLE ? parse_user(&q, out) : parse_text(&q, out);
+	if (err < 0)
+		return err;
 	return now_ms < q.deadline ? 0 : -ETIMEDOUT;
 }
 
@@ -98,6 +129,13 @@ static bool receive(struct px_control *c, char *bytes, size_t size, ssize_t *n, 
 	return true;
 }
 
+/* Whoever asked may have gone, or sent no socket at all: nothing depends on it. */
+static void answer(int reply, const struct px_control_answer *a)
+{
+	if (reply >= 0)
+		(void)!send(reply, a, sizeof *a, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static void ready(void *arg)
 {
 	struct px_control *c = arg;
@@ -117,12 +155,37 @@ static void ready(void *arg)
 			px_loop_mark(c->loop);
 			c->command(c->arg, &q, &a);
 		}
-		/* whoever asked may have gone, or sent no socket at all: nothing depends on it */
-		if (err == 0 && reply >= 0)
-			(void)!send(reply, &a, sizeof a, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (err == 0 && a.status == -EINPROGRESS) {
+			if (reply >= 0 && c->waitings < WAITING_MAX) {
+				c->waiting[c->waitings].command = q.command;
+				c->waiting[c->waitings++].reply = reply;
+				continue;
+			}
+			a.status = -EAGAIN;
+		}
+		if (err == 0)
+			answer(reply, &a);
 		if (reply >= 0)
 			close(reply);
 	}
+}
+
+void px_control_answer(struct px_control *c, enum px_control_command command,
+                       const struct px_control_answer *a)
+{
+	struct px_control_answer whole = *a;
+	unsigned left = 0;
+
+	whole.magic = PX_CONTROL_MAGIC;
+	for (unsigned i = 0; i < c->waitings; i++) {
+		if (c->waiting[i].command != command) {
+			c->waiting[left++] = c->waiting[i];
+			continue;
+		}
+		answer(c->waiting[i].reply, &whole);
+		close(c->waiting[i].reply);
+	}
+	c->waitings = left;
 }
 
 int px_control_new(struct px_control **out, struct px_loop *loop, int fd, px_command_h *command,
@@ -148,6 +211,8 @@ void px_control_free(struct px_control *c)
 {
 	if (!c)
 		return;
+	for (unsigned i = 0; i < c->waitings; i++)
+		close(c->waiting[i].reply);
 	px_loop_unwatch(c->loop, c->fd);
 	close(c->fd);
 	free(c);
