@@ -21,6 +21,7 @@ struct control {
 	struct loop *loop;
 	struct ews *ews;
 	struct front *front;
+	struct dav *dav;
 	unsigned ncas;
 	int port;
 };
@@ -520,6 +521,7 @@ static json_t *delete_mailbox(struct call *call)
 	if (!mb)
 		return NULL;
 	subs_drop(call->c->ews->subs, mb, -1, -1, "ErrorSubscriptionNotFound");
+	davsubs_drop(call->c->dav->subs, mb);
 	store_remove(mb);
 	return json_object();
 }
@@ -542,10 +544,14 @@ static json_t *move_mailbox(struct call *call)
 	if (!(s >= 0) || s > 1e6)
 		return bad(call, 400, "seconds must be a number from 0 to 1000000");
 	mb->move_until_ms = call->c->loop->now_ms + (int64_t)(s * 1000);
-	if (silent)
+	if (silent) {
 		subs_each(call->c->ews->subs, deafen, mb);
-	else
+		for (struct davsub *sub = mb->davsubs; sub; sub = sub->next)
+			sub->deaf = true;
+	} else {
 		subs_drop(call->c->ews->subs, mb, -1, -1, "ErrorReadEventsFailed");
+		davsubs_drop(call->c->dav->subs, mb);
+	}
 	return json_object();
 }
 
@@ -752,18 +758,28 @@ static json_t *drop(struct call *call)
 	const char *name = json_string_value(json_object_get(call->in, "cas"));
 	bool all = json_is_true(json_object_get(call->in, "all"));
 	bool silent = json_is_true(json_object_get(call->in, "silent"));
+	json_t *id = json_object_get(call->in, "id");
 	struct mailbox *mb = NULL;
 	int cas = cas_of(call, name);
+	struct davsub *dav;
+	json_int_t n;
 
 	if (name && cas < 0)
 		return NULL;
 	if (address && !(mb = asked_mailbox(call, address)))
 		return NULL;
+	if (id) {
+		dav = davsub_find(call->c->dav->subs, (uint32_t)json_integer_value(id));
+		if (dav)
+			davsub_drop(call->c->dav->subs, dav);
+		return json_pack("{s:i}", "dropped", dav != NULL);
+	}
 	if (!address && !name && !all)
-		return bad(call, 400, "mailbox, cas or \"all\": true is needed");
-	return json_pack("{s:I}", "dropped",
-	                 (json_int_t)subs_drop(call->c->ews->subs, mb, cas, -1,
-	                                       silent ? NULL : "ErrorSubscriptionNotFound"));
+		return bad(call, 400, "mailbox, cas, id or \"all\": true is needed");
+	n = subs_drop(call->c->ews->subs, mb, cas, -1, silent ? NULL : "ErrorSubscriptionNotFound");
+	if (cas < 0 || front_is_owa(call->c->front, (unsigned)cas))
+		n += davsubs_drop(call->c->dav->subs, mb);
+	return json_pack("{s:I}", "dropped", n);
 }
 
 static json_t *end_streams(struct call *call, bool cut)
@@ -789,7 +805,8 @@ static json_t *cas_counters(struct call *call, unsigned i)
 {
 	const struct counters *all = call->c->ews->counters;
 	const struct cas_counters *n = &all->cas[i];
-	json_t *requests = json_object(), *refusals = json_object();
+	json_t *requests = json_object(), *refusals = json_object(), *out;
+	bool owa = front_is_owa(call->c->front, i);
 
 	for (int k = 0; k < REQ_KINDS; k++)
 		if (k == REQ_OTHER || (k >= REQ_DAV) == front_is_owa(call->c->front, i))
@@ -799,17 +816,21 @@ static json_t *cas_counters(struct call *call, unsigned i)
 		if (all->refusals[k].n[i])
 			json_object_set_new(refusals, all->refusals[k].reason,
 			                    json_integer((json_int_t)all->refusals[k].n[i]));
-	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-	                 "state", front_state(call->c->front, i), "requests", requests, "refusals",
-	                 refusals, "connections", (json_int_t)n->connections, "peak_connections",
-	                 (json_int_t)n->peak_connections, "connects", (json_int_t)n->connects,
-	                 "streams", (json_int_t)streams_count(call->c->ews->subs, i),
-	                 "subscriptions", (json_int_t)subs_count(call->c->ews->subs, i),
-	                 "mailboxes_asked", (json_int_t)n->mailboxes_asked, "failed_logins",
-	                 (json_int_t)n->failed_logins, "peak_concurrency",
-	                 (json_int_t)n->peak_concurrency, "notifications",
-	                 (json_int_t)n->notifications, "events", (json_int_t)n->events, "misrouted",
-	                 (json_int_t)n->misrouted);
+	out = json_pack(
+	    "{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
+	    front_state(call->c->front, i), "requests", requests, "refusals", refusals,
+	    "connections", (json_int_t)n->connections, "peak_connections",
+	    (json_int_t)n->peak_connections, "connects", (json_int_t)n->connects, "streams",
+	    (json_int_t)streams_count(call->c->ews->subs, i), "subscriptions",
+	    (json_int_t)(owa ? call->c->dav->subs->count : subs_count(call->c->ews->subs, i)),
+	    "mailboxes_asked", (json_int_t)n->mailboxes_asked, "failed_logins",
+	    (json_int_t)n->failed_logins, "peak_concurrency", (json_int_t)n->peak_concurrency,
+	    "notifications", (json_int_t)n->notifications, "events", (json_int_t)n->events,
+	    "misrouted", (json_int_t)n->misrouted);
+	if (owa)
+		json_object_set_new(out, "notifications_lost",
+		                    json_integer((json_int_t)n->notifications_lost));
+	return out;
 }
 
 /* Adds the numbers in b to those in a, objects member by member; peaks: the higher. */
@@ -889,6 +910,23 @@ static void list_one(void *arg, const struct subscription *sub)
 	                      "streamed", sub->stream != NULL, "queued", (json_int_t)sub->qlen));
 }
 
+static void list_dav(struct list *l, const struct davsub *sub)
+{
+	char address[STORE_ADDRESS];
+	int64_t left_ms = sub->ends_ms - l->call->c->loop->now_ms;
+
+	if ((l->mb && sub->mailbox != l->mb) || left_ms <= 0)
+		return;
+	json_array_append_new(
+	    l->out,
+	    json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:b, s:b, s:I}", "mailbox",
+	              store_address(l->call->c->ews->store, sub->mailbox, address), "cas",
+	              front_name(l->call->c->front, front_count(l->call->c->front) - 1), "id",
+	              (json_int_t)sub->id, "kind", "webdav", "call_back", sub->call_back,
+	              "lifetime", (json_int_t)sub->lifetime_s, "changed", sub->changed, "notifying",
+	              sub->listed, "left", (json_int_t)(left_ms / 1000)));
+}
+
 static json_t *get_subscriptions(struct call *call)
 {
 	const char *address = query(call, "mailbox");
@@ -898,6 +936,8 @@ static json_t *get_subscriptions(struct call *call)
 		return NULL;
 	l.out = json_array();
 	subs_each(call->c->ews->subs, list_one, &l);
+	for (struct davsub *sub = call->c->dav->subs->all; sub; sub = sub->hh.next)
+		list_dav(&l, sub);
 	return l.out;
 }
 
@@ -908,6 +948,62 @@ static json_t *post_account(struct call *call)
 	if (!password)
 		return bad(call, 400, "password must be a text");
 	front_password(call->c->front, password);
+	return json_object();
+}
+
+/* --- the OWA front end and the store behind it --- */
+static bool word_in(struct call *call, const char *name, const char *off, const char *on, bool *out)
+{
+	const json_t *v = json_object_get(call->in, name);
+	const char *text = json_string_value(v);
+
+	if (!v)
+		return true;
+	if (!text || (strcmp(text, off) != 0 && strcmp(text, on) != 0))
+		return bad(call, 400, "%s must be %s or %s", name, off, on) != NULL;
+	*out = strcmp(text, on) == 0;
+	return true;
+}
+
+static json_t *post_webdav(struct call *call)
+{
+	static const char *const known[] = {"urls",          "poll",        "denied_status",
+	                                    "max_lifetime",  "lose_notify", "notify_twice",
+	                                    "notify_repeat", NULL};
+	struct dav *d = call->c->dav;
+	json_int_t lifetime, lose, repeat, status;
+	const char *key;
+	json_t *v;
+
+	if (!json_is_object(call->in))
+		return bad(call, 400, "an object is needed");
+	json_object_foreach(call->in, key, v)
+	{
+		int k = 0;
+
+		while (known[k] && strcmp(known[k], key) != 0)
+			k++;
+		if (!known[k])
+			return bad(call, 400, "unknown member \"%.60s\"", key);
+	}
+	if (!number_in(call, "max_lifetime", 100000000, d->subs->max_lifetime_s, &lifetime) ||
+	    !number_in(call, "lose_notify", 1000000, d->subs->lose_each, &lose) ||
+	    !number_in(call, "notify_repeat", 1000000, d->subs->repeat_ms / 1000, &repeat) ||
+	    !number_in(call, "denied_status", 499, d->denied_status, &status) ||
+	    !word_in(call, "urls", "asked", "backend", &d->back_end_urls) ||
+	    !word_in(call, "poll", "any", "own", &d->poll_own_uri))
+		return NULL;
+	if (status != 401 && status != 403)
+		return bad(call, 400, "denied_status must be 401 or 403");
+	if (!lifetime || (!repeat && json_object_get(call->in, "notify_repeat")))
+		return bad(call, 400, "max_lifetime and notify_repeat are at least a second");
+	d->subs->max_lifetime_s = lifetime;
+	d->subs->lose_each = (unsigned)lose;
+	if (json_object_get(call->in, "notify_repeat"))
+		d->subs->repeat_ms = repeat * 1000;
+	if (json_object_get(call->in, "notify_twice"))
+		d->subs->twice = json_is_true(json_object_get(call->in, "notify_twice"));
+	d->denied_status = (unsigned)status;
 	return json_object();
 }
 
@@ -948,6 +1044,11 @@ static json_t *dispatch(struct call *call)
 		front_clear(call->c->front);
 		return json_object();
 	}
+	if (route(call, "POST", 1, "webdav", NULL))
+		return post_webdav(call);
+	if (route(call, "POST", 2, "webdav", "shutdown"))
+		return json_pack("{s:I}", "dropped",
+		                 (json_int_t)davsubs_shut_down(call->c->dav->subs));
 	if (route(call, "POST", 1, "account", NULL))
 		return post_account(call);
 	if (route(call, "POST", 2, "subscriptions", "drop"))
@@ -1059,14 +1160,14 @@ static void on_done(void *arg, struct MHD_Connection *mhd, void **context,
 }
 
 struct control *control_new(int port, unsigned ncas, struct loop *loop, struct ews *ews,
-                            struct front *front)
+                            struct front *front, struct dav *dav)
 {
 	struct control *c = xcalloc(1, sizeof *c);
 	struct sockaddr_in sa = {.sin_family = AF_INET,
 	                         .sin_port = htons((uint16_t)port),
 	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
-	*c = (struct control){.loop = loop, .ews = ews, .front = front, .ncas = ncas};
+	*c = (struct control){.loop = loop, .ews = ews, .front = front, .dav = dav, .ncas = ncas};
 	c->mhd = MHD_start_daemon(
 	    MHD_USE_EPOLL, (uint16_t)port, NULL, NULL, on_call, c, MHD_OPTION_SOCK_ADDR, &sa,
 	    MHD_OPTION_CONNECTION_LIMIT, (unsigned)4000, MHD_OPTION_NOTIFY_COMPLETED, on_done, c,

@@ -11,7 +11,7 @@ struct control;
 
 /* port 0: a free one. NULL: it can't listen there. */
 struct control *control_new(int port, unsigned ncas, struct loop *loop, struct ews *ews,
-                            struct front *front);
+                            struct front *front, struct dav *dav);
 void control_free(struct control *c);
 int control_port(const struct control *c);
 

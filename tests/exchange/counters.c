@@ -6,11 +6,22 @@
 
 const char *request_kind_name(enum request_kind k)
 {
-	static const char *const names[REQ_KINDS] = {
-	    "Subscribe",           "Unsubscribe", "GetEvents", "GetStreamingEvents",
-	    "GetUserAvailability", "FindItem",    "PROPFIND",  "SEARCH",
-	    "SUBSCRIBE",           "POLL",        "UNSUBSCRIBE", "OPTIONS",
-	    "GET",                 "logon",       "freebusy",  "other"};
+	static const char *const names[REQ_KINDS] = {"Subscribe",
+	                                             "Unsubscribe",
+	                                             "GetEvents",
+	                                             "GetStreamingEvents",
+	                                             "GetUserAvailability",
+	                                             "FindItem",
+	                                             "PROPFIND",
+	                                             "SEARCH",
+	                                             "SUBSCRIBE",
+	                                             "POLL",
+	                                             "UNSUBSCRIBE",
+	                                             "OPTIONS",
+	                                             "GET",
+	                                             "logon",
+	                                             "freebusy",
+	                                             "other"};
 
 	return names[k];
 }

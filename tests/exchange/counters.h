@@ -26,7 +26,7 @@ enum request_kind {
 	REQ_GET,
 	REQ_LOGON,    /* POST of the logon form */
 	REQ_FREEBUSY, /* /public/?Cmd=freebusy */
-	REQ_OTHER, /* refused before its kind was known, or an operation that isn't imitated */
+	REQ_OTHER,    /* refused before its kind was known, or an operation that isn't imitated */
 	REQ_KINDS
 };
 
@@ -39,7 +39,8 @@ struct cas_counters {
 	uint64_t requests[REQ_KINDS];
 	uint64_t mailboxes_asked; /* MailboxData in all availability requests */
 	uint64_t failed_logins;
-	uint64_t notifications, events; /* sent in streams */
+	uint64_t notifications, events; /* sent in streams; of an OWA front end: NOTIFY datagrams */
+	uint64_t notifications_lost;    /* NOTIFY datagrams that weren't sent, as a test wanted */
 	uint64_t connects;
 	uint64_t
 	    misrouted; /* requests about a subscription of another server behind the same CAS */

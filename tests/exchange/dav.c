@@ -571,6 +571,193 @@ static void search(struct task *t)
 	xmlFreeDoc(doc);
 }
 
+/* --- SUBSCRIBE, POLL, UNSUBSCRIBE --- */
+static bool read_seconds(const char *text, int64_t least, int64_t *out)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	*out = strtoll(text, &end, 10);
+	return !*end && *out >= least && *out <= 100000000;
+}
+
+/* Of one id in a list: the status that the answer gives it. */
+static unsigned id_status(struct task *t, uint32_t id, bool own_uri, struct davsub **sub)
+{
+	*sub = davsub_find(t->d->subs, id);
+	if (!*sub ||
+	    (own_uri && ((*sub)->mailbox != t->target.mailbox ||
+	                 (*sub)->folder != t->target.folder || (*sub)->item != t->target.item)))
+		return 412;
+	return (*sub)->mailbox->denied ? 401 : 200;
+}
+
+/* One a:response for all ids of this status. */
+static void respond_ids(struct task *t, const uint32_t *ids, const unsigned *statuses, unsigned n,
+                        unsigned status)
+{
+	struct buf *b = &t->a->body, url = {0};
+	bool any = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (statuses[i] != status)
+			continue;
+		if (!any) {
+			davprop_href(&url, &t->base, &t->target, false);
+			buf_str(b, "<a:response><a:href>");
+			buf_xml(b, url.p);
+			buf_fmt(b, "</a:href><a:status>HTTP/1.1 %u %s</a:status><b:subscriptionID>",
+			        status,
+			        status == 200   ? "OK"
+			        : status == 204 ? "No Content"
+			        : status == 401 ? "Unauthorized"
+			                        : "Precondition Failed");
+		}
+		any = true;
+		buf_fmt(b, "<li>%u</li>", ids[i]);
+	}
+	if (any)
+		buf_str(b, "</b:subscriptionID></a:response>");
+	buf_free(&url);
+}
+
+static void respond_all_ids(struct task *t, const uint32_t *ids, const unsigned *statuses,
+                            unsigned n)
+{
+	static const unsigned order[] = {200, 204, 401, 412};
+
+	buf_str(&t->a->body, "<?xml version=\"1.0\"?><a:multistatus xmlns:b=\"" NS_SUBSCRIPTION
+	                     "\" xmlns:a=\"" NS_DAV "\">");
+	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+		respond_ids(t, ids, statuses, n, order[i]);
+	end_multistatus(t);
+}
+
+static void subscribe(struct task *t)
+{
+	const struct dav_ask *ask = t->ask;
+	struct davsub want = {.mailbox = t->target.mailbox,
+	                      .folder = t->target.folder,
+	                      .item = t->target.item,
+	                      .depth = !t->target.item,
+	                      .lifetime_s = LIFETIME_DEFAULT};
+	char host[CALL_BACK_MAX];
+	const struct davsub *sub;
+	int64_t delay_s = 0;
+	unsigned port;
+
+	dav_status(t->a, 400);
+	if (!ask->notification_type || !notify_type_parse(ask->notification_type, &want.type))
+		return;
+	if (ask->depth && strcmp(ask->depth, "0") != 0 && strcmp(ask->depth, "1") != 0)
+		return;
+	if (ask->depth)
+		want.depth = *ask->depth == '1';
+	if (ask->call_back && !call_back_parse(ask->call_back, host, &port))
+		return;
+	if (ask->lifetime && !read_seconds(ask->lifetime, 1, &want.lifetime_s))
+		return;
+	if (ask->delay && !read_seconds(ask->delay, 0, &delay_s))
+		return;
+	if (t->target.item)
+		want.ordinal = t->target.what.meeting->ordinal;
+	want.delay_ms = delay_s * 1000;
+	snprintf(want.call_back, sizeof want.call_back, "%s", ask->call_back ? ask->call_back : "");
+	sub = davsub_create(t->d->subs, &want);
+	buf_fmt(&t->a->head,
+	        "Subscription-id: %u\r\nSubscription-lifetime: %lld\r\nContent-Location: ", sub->id,
+	        (long long)sub->lifetime_s);
+	davprop_href(&t->a->head, &t->base, &t->target, true);
+	buf_str(&t->a->head, "\r\n");
+	if (ask->delay && ask->call_back)
+		buf_fmt(&t->a->head, "Notification-Delay: %lld\r\n", (long long)delay_s);
+	dav_status(t->a, 200);
+}
+
+/* The ids of the header; 0: answered with 400. */
+static unsigned read_ids(struct task *t, uint32_t ids[DAVSUB_IDS_MAX])
+{
+	unsigned n = t->ask->subscription_id ? davsub_ids(t->ask->subscription_id, ids) : 0;
+
+	if (!n)
+		dav_status(t->a, 400);
+	return n;
+}
+
+static void renew(struct task *t)
+{
+	const struct dav_ask *ask = t->ask;
+	int64_t lifetime_s = LIFETIME_DEFAULT;
+	uint32_t ids[DAVSUB_IDS_MAX];
+	unsigned statuses[DAVSUB_IDS_MAX], n = read_ids(t, ids), good = 0;
+	struct davsub *sub = NULL;
+
+	if (!n)
+		return;
+	if (ask->notification_type || ask->depth || ask->call_back ||
+	    (ask->lifetime && !read_seconds(ask->lifetime, 1, &lifetime_s))) {
+		dav_status(t->a, 400);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		statuses[i] = id_status(t, ids[i], true, &sub);
+		if (statuses[i] == 200) {
+			davsub_renew(t->d->subs, sub, lifetime_s);
+			lifetime_s = sub->lifetime_s;
+			good++;
+		}
+	}
+	buf_fmt(&t->a->head, "Subscription-id: %s\r\n", ask->subscription_id);
+	if (!good) {
+		dav_status(t->a, 412);
+		return;
+	}
+	buf_fmt(&t->a->head, "Subscription-lifetime: %lld\r\n", (long long)lifetime_s);
+	if (n == 1)
+		dav_status(t->a, 200);
+	else
+		respond_all_ids(t, ids, statuses, n);
+}
+
+static void poll_ids(struct task *t)
+{
+	uint32_t ids[DAVSUB_IDS_MAX];
+	unsigned statuses[DAVSUB_IDS_MAX], n = read_ids(t, ids);
+	struct buf changed = {0};
+	struct davsub *sub;
+
+	for (unsigned i = 0; i < n; i++) {
+		statuses[i] = id_status(t, ids[i], t->d->poll_own_uri, &sub);
+		if (statuses[i] == 200 && !davsub_poll(t->d->subs, sub))
+			statuses[i] = 204;
+		else if (statuses[i] == 200)
+			buf_fmt(&changed, changed.len ? ",%u" : "%u", ids[i]);
+	}
+	if (changed.len)
+		buf_fmt(&t->a->head, "Subscription-id: %s\r\n", changed.p);
+	buf_free(&changed);
+	if (n)
+		respond_all_ids(t, ids, statuses, n);
+}
+
+static void unsubscribe(struct task *t)
+{
+	uint32_t ids[DAVSUB_IDS_MAX];
+	unsigned statuses[DAVSUB_IDS_MAX], n = read_ids(t, ids);
+	struct davsub *sub;
+
+	for (unsigned i = 0; i < n; i++) {
+		statuses[i] = id_status(t, ids[i], true, &sub);
+		if (statuses[i] == 200)
+			davsub_drop(t->d->subs, sub);
+	}
+	if (n == 1)
+		dav_status(t->a, statuses[0]);
+	else if (n)
+		respond_all_ids(t, ids, statuses, n);
+}
+
 /* --- GET --- */
 static void fold_time(struct buf *b, const char *name, int64_t t)
 {
@@ -717,6 +904,14 @@ static void dispatch(struct task *t)
 		propfind(t);
 	else if (strcmp(method, "SEARCH") == 0)
 		search(t);
+	else if (strcmp(method, "SUBSCRIBE") == 0 && t->ask->subscription_id)
+		renew(t);
+	else if (strcmp(method, "SUBSCRIBE") == 0)
+		subscribe(t);
+	else if (strcmp(method, "POLL") == 0)
+		poll_ids(t);
+	else if (strcmp(method, "UNSUBSCRIBE") == 0)
+		unsubscribe(t);
 	else if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
 		dav_status(t->a, strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
 		                         strcmp(method, "DELETE") == 0
@@ -744,6 +939,7 @@ void dav_answer(struct dav *d, const struct dav_ask *ask, struct dav_answer *a)
 	else
 		buf_fmt(&origin, "https://%s", ask->host ? ask->host : "localhost");
 	t.base = (struct davbase){.store = d->store, .origin = origin.p, .named = path.mailbox};
+	d->subs->now_ms = d->now_ms;
 	t.target.mailbox = known && path.mailbox ? davpath_mailbox(d->store, path.mailbox) : NULL;
 	buf_fmt(&a->head, "MS-WebStorage: %s\r\n",
 	        d->version == OWA_2003 ? "06.05.7638" : "08.01.10240");
@@ -753,6 +949,9 @@ void dav_answer(struct dav *d, const struct dav_ask *ask, struct dav_answer *a)
 		options(&t);
 	else if (!t.target.mailbox)
 		dav_status(a, 404);
+	else if (strcmp(ask->method, "SUBSCRIBE") == 0 && path.folder &&
+	         strcasecmp(path.folder, "-FlatUrlSpace-") == 0)
+		dav_status(a, 403); /* a permanent URL can't be subscribed to */
 	else if (let_in(&t)) {
 		if (davpath_find(d->store, &path, t.base.language, &t.target))
 			dispatch(&t);

@@ -7,7 +7,7 @@
 #define EXCHANGE_DAV_H
 
 #include "counters.h"
-#include "davprop.h"
+#include "davsub.h"
 
 enum owa_version { OWA_NONE, OWA_2003, OWA_2007, OWA_2010 };
 
@@ -16,9 +16,12 @@ enum owa_version { OWA_NONE, OWA_2003, OWA_2007, OWA_2010 };
 
 struct dav {
 	struct store *store;
+	struct davsubs *subs;
 	enum owa_version version;
 	bool
 	    back_end_urls; /* URLs in answers name the back end and http, not what the client asked */
+	bool
+	    poll_own_uri; /* a POLL's ids must be of its URI, as the SDK has it; real servers take any */
 	unsigned denied_status; /* 403, or 401: to an account without Receive As */
 	bool denied;            /* Receive As is missing for everybody */
 	int64_t now_ms, wall_s; /* set before each call */
@@ -30,6 +33,7 @@ struct dav_ask {
 	const char *path; /* decoded, without what follows the question mark */
 	const char *host; /* as the client calls us */
 	const char *depth, *brief, *range, *content_type;
+	const char *notification_type, *call_back, *lifetime, *delay, *subscription_id;
 	const char *body;
 	size_t len;
 };

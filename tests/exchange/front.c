@@ -40,6 +40,7 @@ struct ask {
 	struct buf body;
 	struct buf cookie; /* that the answer sets; empty: none */
 	struct buf head;   /* more header lines of the answer */
+	struct buf ids;    /* all Subscription-id headers of the request */
 	bool counted;      /* against EWSMaxConcurrency */
 	bool too_big;
 	bool suspended;
@@ -456,6 +457,17 @@ static enum MHD_Result send_other(struct ask *a, unsigned status, const char *ty
 	return send_response(a, status, r);
 }
 
+static enum MHD_Result add_ids(void *arg, enum MHD_ValueKind kind, const char *name,
+                               const char *value)
+{
+	struct ask *a = arg;
+
+	(void)kind;
+	if (strcasecmp(name, "Subscription-id") == 0)
+		buf_fmt(&a->ids, a->ids.p ? ",%s" : "%s", value ? value : "");
+	return MHD_YES;
+}
+
 static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *method)
 {
 	struct cas *c = a->cas;
@@ -469,6 +481,10 @@ static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *me
 	                      .brief = header_of(a, "Brief"),
 	                      .range = header_of(a, "Range"),
 	                      .content_type = header_of(a, "Content-Type"),
+	                      .notification_type = header_of(a, "Notification-type"),
+	                      .call_back = header_of(a, "Call-Back"),
+	                      .lifetime = header_of(a, "Subscription-lifetime"),
+	                      .delay = header_of(a, "Notification-Delay"),
 	                      .body = a->body.p ? a->body.p : "",
 	                      .len = a->body.len};
 	struct dav_answer out = {.status = 404};
@@ -485,6 +501,8 @@ static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *me
 		return send_status(a, a->wire.spoil.status, a->wire.spoil.retry_after);
 	if (a->wire.spoil.how == BREAK_PAGE)
 		return send_page(a);
+	MHD_get_connection_values(a->mhd, MHD_HEADER_KIND, add_ids, a);
+	ask.subscription_id = a->ids.p;
 	d->now_ms = c->front->loop->now_ms;
 	d->wall_s = c->front->loop->wall_s;
 	d->denied = c->front->ews->denied[c->index];
@@ -639,6 +657,7 @@ static void on_completed(void *arg, struct MHD_Connection *mhd, void **context,
 	buf_free(&a->body);
 	buf_free(&a->cookie);
 	buf_free(&a->head);
+	buf_free(&a->ids);
 	buf_free(&a->plain);
 	wire_free(&a->wire);
 	free(a);

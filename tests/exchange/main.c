@@ -19,6 +19,7 @@
 
 #include "control.h"
 #include "front.h"
+#include "notifier.h"
 #include "poster.h"
 
 static const char usage[] =
@@ -325,6 +326,8 @@ struct main {
 	struct loop loop;
 	struct ews ews;
 	struct dav dav;
+	struct davsubs davsubs;
+	struct notifier notifier;
 	int signal_fd;
 	bool over;
 };
@@ -357,6 +360,7 @@ static void on_wake(void *arg)
 
 	m->ews.now_ms = m->loop.now_ms;
 	m->ews.wall_s = m->loop.wall_s;
+	m->davsubs.now_ms = m->loop.now_ms;
 	subs_wall(m->ews.subs, m->loop.wall_s, m->loop.now_ms);
 }
 
@@ -417,6 +421,7 @@ static void run(struct main *m, struct front *f, struct poster *p)
 		subs_flush(m->ews.subs, m->loop.now_ms);
 		due = least(due, subs_tick(m->ews.subs, m->loop.now_ms));
 		due = least(due, poster_tick(p));
+		due = least(due, davsubs_tick(&m->davsubs, m->loop.now_ms));
 	}
 }
 
@@ -486,6 +491,7 @@ int main(int argc, char **argv)
 	if (!m.ews.service)
 		give_up("--account", "isn't a name a mailbox can have");
 	m.dav = (struct dav){.store = store,
+	                     .subs = &m.davsubs,
 	                     .version = o.webdav,
 	                     .back_end_urls = o.back_end_urls,
 	                     .denied_status = 403};
@@ -494,6 +500,10 @@ int main(int argc, char **argv)
 		    o.language < 0 ? (uint8_t)(i % LANGUAGE_COUNT) : (uint8_t)o.language;
 	m.ews.subs = subs_new(o.front.ncas + (o.webdav != OWA_NONE), &o.limits, store, &counters,
 	                      front_wake, NULL);
+	if (notifier_init(&m.notifier) < 0)
+		give_up("127.0.0.2", "can't be bound");
+	davsubs_init(&m.davsubs, store, &counters.cas[o.front.ncas], notifier_send, &m.notifier);
+	m.davsubs.repeat_ms = o.limits.minute_ms;
 	poster = poster_new(&m.loop, m.ews.subs);
 	ca = cert_ca_new();
 	if (!ca)
@@ -504,7 +514,7 @@ int main(int argc, char **argv)
 		give_up("ports", why);
 	front_password(front, password);
 	explicit_bzero(password, sizeof password);
-	control = control_new(o.control, o.front.ncas, &m.loop, &m.ews, front);
+	control = control_new(o.control, o.front.ncas, &m.loop, &m.ews, front, &m.dav);
 	if (!control)
 		give_up("--control", "the port can't be opened");
 	announce(&o, front, control);
@@ -514,6 +524,8 @@ int main(int argc, char **argv)
 	front_free(front);
 	poster_free(poster);
 	subs_free(m.ews.subs);
+	davsubs_free(&m.davsubs);
+	notifier_free(&m.notifier);
 	store_free(store);
 	cert_ca_free(ca);
 	close(m.signal_fd);

@@ -27,8 +27,11 @@ struct store {
 	bool calendars;
 	struct mailbox **block;
 	struct named *named; /* the mailboxes beyond users */
-	store_changed_fn *changed;
-	void *changed_arg;
+	struct {
+		store_changed_fn *fn;
+		void *arg;
+	} listeners[STORE_LISTENERS];
+	unsigned nlisteners;
 	struct meeting *all; /* scratch of store_meetings */
 	size_t all_cap;
 	struct occurrence *occ; /* scratch of store_expand */
@@ -131,8 +134,18 @@ void store_free(struct store *s)
 
 void store_on_change(struct store *s, store_changed_fn *fn, void *arg)
 {
-	s->changed = fn;
-	s->changed_arg = arg;
+	unsigned i = 0;
+
+	while (!fn && i < s->nlisteners && s->listeners[i].arg != arg)
+		i++;
+	if (!fn && i < s->nlisteners)
+		s->listeners[i] = s->listeners[--s->nlisteners];
+	if (!fn)
+		return;
+	if (s->nlisteners == STORE_LISTENERS)
+		abort();
+	s->listeners[s->nlisteners].fn = fn;
+	s->listeners[s->nlisteners++].arg = arg;
 }
 
 struct mailbox *store_at(struct store *s, uint32_t index)
@@ -421,8 +434,8 @@ const struct occurrence *store_expand(struct store *s, struct mailbox *mb, int64
 static void tell(struct store *s, struct mailbox *mb, const struct meeting *m, enum change change,
                  bool freebusy)
 {
-	if (s->changed)
-		s->changed(s->changed_arg, mb, m, change, freebusy);
+	for (unsigned i = 0; i < s->nlisteners; i++)
+		s->listeners[i].fn(s->listeners[i].arg, mb, m, change, freebusy);
 }
 
 static struct meeting *keep(struct mailbox *mb, size_t n)

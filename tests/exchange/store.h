@@ -59,15 +59,16 @@ struct occurrence {
 struct mailbox {
 	uint32_t index;
 	bool exists;
-	bool denied;           /* may not be impersonated */
-	bool no_freebusy;      /* its free/busy may not be read */
-	uint8_t language;      /* enum language (davprop.h): what its folders are called */
-	char *back_end;        /* own memory: the server it lives on is asked for elsewhere; or NULL */
-	bool lazy;             /* its seeded meetings still follow from the seed */
+	bool denied;      /* may not be impersonated */
+	bool no_freebusy; /* its free/busy may not be read */
+	uint8_t language; /* enum language (davprop.h): what its folders are called */
+	char *back_end;   /* own memory: the server it lives on is asked for elsewhere; or NULL */
+	bool lazy;        /* its seeded meetings still follow from the seed */
 	int64_t move_until_ms; /* monotonic; being moved to another database until then; 0: not */
 	uint32_t nkept, next_ordinal;
 	struct meeting *kept;
 	struct subscription *subs; /* subscription.c's: who listens to this mailbox */
+	struct davsub *davsubs;    /* and davsub.c's */
 	char *address;             /* own memory, or NULL: user<index+1>@domain */
 };
 
@@ -83,6 +84,8 @@ struct store;
 struct store *store_new(uint32_t users, const char *domain, uint64_t seed, int64_t anchor,
                         bool calendars);
 void store_free(struct store *s);
+/* One more listener, at most STORE_LISTENERS; with fn NULL that of arg is none any more. */
+#define STORE_LISTENERS 2
 void store_on_change(struct store *s, store_changed_fn *fn, void *arg);
 
 /* Letter case is ignored. NULL: no such mailbox. */

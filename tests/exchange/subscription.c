@@ -63,7 +63,7 @@ void subs_free(struct subs *s)
 	for (unsigned c = 0; c < s->ncas; c++)
 		while (s->by_id[c])
 			sub_drop(s, s->by_id[c], NULL);
-	store_on_change(s->store, NULL, NULL);
+	store_on_change(s->store, NULL, s);
 	free(s);
 }
 

@@ -83,8 +83,16 @@ class ExchangeSim:
         self.request("POST", f"/cas/{cas}/heal", {})
 
     def drop_subscriptions(self, **which):
-        """mailbox=… or cas=…; without: all. Returns how many there were."""
+        """mailbox=…, cas=… or (of WebDAV) id=…; without: all. Returns how many there were."""
         return self.request("POST", "/subscriptions/drop", which or {"all": True})["dropped"]
+
+    def webdav(self, **settings):
+        """What the OWA front end and the store behind it do from now on: lose_notify=3, urls="backend" …"""
+        self.request("POST", "/webdav", settings)
+
+    def shut_down_store(self):
+        """All WebDAV subscriptions are gone, and every Call-Back gets a NOTIFY without an id."""
+        return self.request("POST", "/webdav/shutdown", {})["dropped"]
 
     def counters(self):
         return self.request("GET", "/counters")
