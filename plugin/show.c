@@ -15,7 +15,7 @@ static const char *const watch_name[] = {"off",         "homeless",  "waiting",
 enum publication { PUB_OFF, PUB_WAITING, PUB_IN_FLIGHT, PUB_STANDING, PUB_BACKOFF };
 static const char *const publication_name[] = {"off", "waiting", "in_flight", "standing",
                                                "backoff"};
-static const char *const health_name[] = {"up", "down", "refused"};
+static const char *const health_name[] = {"up", "down", "refused", "leaving"};
 static const char *const login_name[] = {"open", "retrying", "asking", "held"};
 static const char *const origin_name[] = {"cfg", "file", "db", "rpc", "script"};
 

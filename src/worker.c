@@ -319,6 +319,8 @@ static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
 	case PX_DO_BOARD_DROP:
 		px_board_drop(w->board, a->user);
 		break;
+	case PX_DO_GATEWAY_GONE:
+		break;
 	case PX_DO_LOG:
 		px_log_line(a->log.level, a->log.text);
 		break;

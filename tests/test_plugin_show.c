@@ -403,7 +403,7 @@ static void names_are_the_cores(void **state)
 		shows(b, want);
 	}
 	counts(b);
-	for (int i = PX_GW_UP; i <= PX_GW_REFUSED; i++) {
+	for (int i = PX_GW_UP; i <= PX_GW_LEAVING; i++) {
 		const struct px_rows r = rows(b);
 
 		gateway(b, 0, "cas1", (enum px_health)i);

@@ -1161,6 +1161,138 @@ static void names(void **state)
 	assert_string_equal(px_login_name(PX_LOGIN_HELD), "held");
 }
 
+/* ---- gateways come and go ---- */
+
+static void comes_down_and_is_probed(void **state)
+{
+	struct px_pool p;
+	int g;
+
+	(void)state;
+	make(&p, 1);
+	g = px_pool_add(&p, "new", 4, at(100));
+	assert_int_equal(g, 1);
+	assert_int_equal(p.gateway[g].health, PX_GW_DOWN);
+	assert_int_equal(p.gateway[g].limit, 4);
+	assert_int_equal(px_pool_assign_first(&p), 0);
+	assert_int_equal(px_pool_assign_first(&p), 0);
+	assert_int_equal(probe(&p, 100), g);
+	assert_int_equal(probed(&p, g, PX_V_OK, 200), PX_POOL_GATEWAY_UP);
+	assert_int_equal(px_pool_assign_again(&p, 0), g);
+	px_pool_free(&p);
+}
+
+static void what_leaves_is_asked_nothing(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 3);
+	px_pool_remove(&p, 1, at(0));
+	assert_int_equal(px_pool_find(&p, "cas2"), PX_NO_GATEWAY);
+	assert_int_equal(px_pool_find(&p, "CAS3"), 2);
+	for (int i = 0; i < 6; i++)
+		assert_int_not_equal(px_pool_assign_first(&p), 1);
+	assert_false(px_pool_may_send(&p, 1, at(0)));
+	/* neither its last answers nor time bring it back */
+	assert_int_equal(ends(&p, 1, PX_V_SERVER, 10), PX_POOL_SAME);
+	assert_int_equal(ends(&p, 1, PX_V_DENIED, 10), PX_POOL_SAME);
+	assert_int_equal(p.login, PX_LOGIN_OPEN);
+	assert_int_equal(probe(&p, MIN5), PX_NO_GATEWAY);
+	px_pool_free_place(&p, 1);
+	assert_int_equal(px_pool_add(&p, "other", 1, at(MIN5)), 1);
+	assert_int_equal(px_pool_add(&p, "more", 1, at(MIN5)), 3);
+	px_pool_free(&p);
+}
+
+/* Whatever the login is waiting for, it goes on when that gateway is taken out. */
+static void login_goes_on_without_it(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 2); /* accused, before it is asked again */
+	ends(&p, 0, PX_V_DENIED, 0);
+	px_pool_remove(&p, 0, at(1));
+	assert_int_equal(probe(&p, 1), 1);
+	assert_int_equal(probed(&p, 1, PX_V_OK, 2), PX_POOL_OPEN);
+	px_pool_free(&p);
+
+	make(&p, 2); /* accused, while it is asked again */
+	ends(&p, 0, PX_V_DENIED, 0);
+	assert_int_equal(probe(&p, 1), 0);
+	px_pool_remove(&p, 0, at(2));
+	assert_int_equal(probe(&p, 2), 1);
+	assert_int_equal(probed(&p, 1, PX_V_DENIED, 3), PX_POOL_HELD);
+	assert_int_equal(probe(&p, 4), PX_NO_GATEWAY);
+	assert_int_equal(probe(&p, 2 * MIN5), 1); /* never the one that has gone */
+	px_pool_remove(&p, 1, at(2 * MIN5));      /* nobody is left to ask */
+	assert_int_equal(probe(&p, 4 * MIN5), PX_NO_GATEWAY);
+	assert_int_equal(px_pool_add(&p, "new", 1, at(4 * MIN5)), 2);
+	assert_int_equal(probe(&p, 5 * MIN5), 2);
+	assert_int_equal(probed(&p, 2, PX_V_OK, 5 * MIN5), PX_POOL_OPEN);
+	px_pool_free(&p);
+}
+
+/* A new password is tried once, at once, and where the old one was good; refused, it costs no second login. */
+static void a_new_password_is_tried_once(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 3);
+	ends(&p, 0, PX_V_SERVER, 0); /* down */
+	px_pool_login_renewed(&p, at(10));
+	assert_int_equal(p.login, PX_LOGIN_RETRYING);
+	assert_false(px_pool_may_send(&p, 1, at(10)));
+	assert_int_equal(probe(&p, 10), 1);
+	assert_int_equal(probe(&p, 10), PX_NO_GATEWAY);
+	assert_int_equal(probed(&p, 1, PX_V_DENIED, 20), PX_POOL_HELD);
+	assert_int_equal(probe(&p, MIN5 - 1), PX_NO_GATEWAY);
+	/* the right one at last: at once, though the pool is held */
+	px_pool_login_renewed(&p, at(1000));
+	assert_int_equal(probe(&p, 1000), 1);
+	assert_int_equal(probed(&p, 1, PX_V_OK, 1010), PX_POOL_OPEN);
+	assert_true(px_pool_may_send(&p, 1, at(1010)));
+	px_pool_free(&p);
+}
+
+/* The answer to a probe that went with the old password doesn't decide on the new one. */
+static void old_probes_say_nothing(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 2);
+	ends(&p, 0, PX_V_DENIED, 0);
+	assert_int_equal(probe(&p, 0), 0);
+	px_pool_login_renewed(&p, at(10));
+	assert_int_equal(probe(&p, 10), PX_NO_GATEWAY); /* one at a time */
+	px_pool_cancelled(&p, 0, false);
+	px_pool_probe_unsent(&p, 0, at(20));
+	assert_int_equal(p.login, PX_LOGIN_RETRYING);
+	assert_int_equal(probe(&p, 20), 0);
+	assert_int_equal(probed(&p, 0, PX_V_OK, 30), PX_POOL_OPEN);
+	px_pool_free(&p);
+}
+
+static void concurrency_changes(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 1);
+	px_pool_concurrency(&p, 0, 20, at(0));
+	assert_int_equal(p.gateway[0].limit, 20);
+	ends(&p, 0, PX_V_BUSY, 0);
+	assert_int_equal(p.gateway[0].limit, 10);
+	px_pool_concurrency(&p, 0, 12, at(1));
+	assert_int_equal(p.gateway[0].limit, 10);
+	px_pool_concurrency(&p, 0, 4, at(2));
+	assert_int_equal(p.gateway[0].limit, 4);
+	px_pool_free(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1193,6 +1325,12 @@ int main(void)
 	    cmocka_unit_test(last_error_fits),
 	    cmocka_unit_test(never_stuck_whatever_happens),
 	    cmocka_unit_test(names),
+	    cmocka_unit_test(comes_down_and_is_probed),
+	    cmocka_unit_test(what_leaves_is_asked_nothing),
+	    cmocka_unit_test(login_goes_on_without_it),
+	    cmocka_unit_test(a_new_password_is_tried_once),
+	    cmocka_unit_test(old_probes_say_nothing),
+	    cmocka_unit_test(concurrency_changes),
 	};
 
 	return cmocka_run_group_tests_name("pool", tests, NULL, NULL);

@@ -18,6 +18,7 @@
 
 #define WALL0 1764000000000LL
 #define GATEWAYS 3
+#define PLACES 64 /* of gateways that came and went */
 #define USERS 40
 #define FLIGHTS 4096
 
@@ -44,6 +45,7 @@ struct walk {
 	unsigned steps_at_once;
 	uint64_t old_http[64], old_sip[64];
 	unsigned olds;
+	bool gateways_change;
 };
 
 static uint32_t rnd(struct walk *w, uint32_t n)
@@ -85,7 +87,7 @@ static bool in_list(const struct px_engine *e, const struct list *l, enum link_k
 static void check_lists(const struct px_engine *e)
 {
 	unsigned marked = 0, lined = 0, waiting = 0, homeless = 0;
-	uint32_t at[GATEWAYS] = {0};
+	uint32_t at[PLACES] = {0};
 
 	for (unsigned g = 0; g < e->pool.n; g++) {
 		for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++)
@@ -129,8 +131,16 @@ static void check_lists(const struct px_engine *e)
 	assert_int_equal(lined, 0);
 	assert_int_equal(waiting, 0);
 	assert_int_equal(homeless, e->homeless);
-	for (unsigned g = 0; g < e->pool.n; g++)
-		assert_int_equal(at[g], e->pool.gateway[g].users);
+	assert_in_range(e->pool.n, 1, PLACES);
+	for (unsigned g = 0; g < e->pool.n; g++) {
+		const struct px_gateway *gw = &e->pool.gateway[g];
+
+		assert_int_equal(at[g], gw->users);
+		if (gw->health == PX_GW_LEAVING)
+			assert_int_equal(at[g], 0);
+		assert_int_equal(e->at[g].leaving_until.ms != 0,
+		                 gw->used && gw->health == PX_GW_LEAVING);
+	}
 }
 
 /* Every state has a next step: a deadline, a queue or a request under way. */
@@ -195,7 +205,7 @@ static void check_users(const struct px_engine *e)
 
 static void check_streams(struct px_engine *e)
 {
-	unsigned members = 0, streaming = 0, in[GATEWAYS] = {0}, flight[GATEWAYS] = {0};
+	unsigned members = 0, streaming = 0, in[PLACES] = {0}, flight[PLACES] = {0};
 
 	for (unsigned i = 0; i < e->streams; i++) {
 		const struct stream *s = e->stream[i];
@@ -358,6 +368,12 @@ static void carry_out(struct walk *w)
 			break;
 		case PX_DO_BOARD_PUT:
 			w->board[a[i].user] = true;
+			break;
+		case PX_DO_GATEWAY_GONE:
+			if (!w->e->pool.gateway[a[i].gateway].used)
+				for (unsigned k = 0; k < w->e->requests; k++)
+					assert_true(w->e->request[k].owner == OWNER_NONE ||
+					            w->e->request[k].gateway != a[i].gateway);
 			break;
 		case PX_DO_BOARD_DROP:
 			w->board[a[i].user] = false;
@@ -534,6 +550,45 @@ static void command(struct walk *w)
 	}
 }
 
+static unsigned gateways(const struct walk *w)
+{
+	unsigned n = 0;
+
+	for (unsigned g = 0; g < w->e->pool.n; g++)
+		n += w->e->pool.gateway[g].used && w->e->pool.gateway[g].health != PX_GW_LEAVING;
+	return n;
+}
+
+static void change_gateways(struct walk *w)
+{
+	static unsigned named;
+	const unsigned g = rnd(w, w->e->pool.n), n = gateways(w);
+	char name[16];
+
+	switch (rnd(w, 6)) {
+	case 0:
+	case 1:
+		snprintf(name, sizeof name, "new%u", named++);
+		if (n < 2 * GATEWAYS)
+			assert_true(px_engine_gateway_add(w->e, name, 1 + rnd(w, 8), w->now) >= 0);
+		break;
+	case 2:
+	case 3:
+		if (w->e->pool.gateway[g].used && w->e->pool.gateway[g].health != PX_GW_LEAVING &&
+		    (n > 1 || rnd(w, 10) == 0))
+			px_engine_gateway_remove(w->e, (int)g, w->now);
+		break;
+	case 4:
+		if (w->e->pool.gateway[g].used)
+			px_engine_gateway_concurrency(w->e, (int)g, 1 + rnd(w, 8), w->now);
+		break;
+	case 5:
+		if (rnd(w, 3) == 0)
+			px_engine_login_renewed(w->e, w->now);
+		break;
+	}
+}
+
 /* The weather changes now and then: how much of what is answered is right. */
 static void step(struct walk *w, unsigned bad)
 {
@@ -543,6 +598,8 @@ static void step(struct walk *w, unsigned bad)
 	case 0:
 		if (rnd(w, 3) == 0)
 			command(w);
+		else if (w->gateways_change && rnd(w, 100) == 0)
+			change_gateways(w);
 		break;
 	case 1:
 	case 2:
@@ -589,6 +646,8 @@ static void step(struct walk *w, unsigned bad)
 /* The world answers as it should, until everybody must have come to rest. */
 static void calm(struct walk *w)
 {
+	if (gateways(w) == 0)
+		assert_true(px_engine_gateway_add(w->e, "last", 8, w->now) >= 0);
 	for (int64_t until = w->now.mono.ms + 3 * 3600000; w->now.mono.ms < until;) {
 		while (w->sips) {
 			end_sip(w, 0, true);
@@ -632,7 +691,7 @@ static void calm(struct walk *w)
 	assert_false(w->e->esc.down);
 }
 
-static void walk(uint32_t seed, unsigned steps, struct px_engine_config c)
+static void walk(uint32_t seed, unsigned steps, struct px_engine_config c, bool gateways_change)
 {
 	struct walk *w = calloc(1, sizeof *w);
 	unsigned bad = 0;
@@ -641,6 +700,7 @@ static void walk(uint32_t seed, unsigned steps, struct px_engine_config c)
 	w->now = (struct px_now){{1000}, {WALL0}};
 	w->rng = seed * 0x9e3779b97f4a7c15u + 88172645463325252u;
 	c.seed = seed;
+	w->gateways_change = gateways_change;
 	w->e = px_engine_new(&c, w->now);
 	assert_non_null(w->e);
 	for (unsigned u = 0; u < USERS; u++) {
@@ -704,7 +764,21 @@ static void test_as_usual(void **state)
 	c.map = px_map_default;
 	c.log_level = getenv("TRACE") ? PX_LOG_DEBUG : PX_LOG_ERROR;
 	for (uint32_t seed = first_seed(); seed < first_seed() + 4; seed++)
-		walk(seed, steps(), c);
+		walk(seed, steps(), c, false);
+}
+
+static void test_gateways_come_and_go(void **state)
+{
+	struct px_engine_config c = usual;
+
+	(void)state;
+	c.map = px_map_default;
+	c.log_level = getenv("TRACE") ? PX_LOG_DEBUG : PX_LOG_ERROR;
+	for (uint32_t seed = first_seed() + 20; seed < first_seed() + 22; seed++)
+		walk(seed, steps(), c, true);
+	c.gateways = 1;
+	c.subscribe = false;
+	walk(first_seed() + 22, steps(), c, true);
 }
 
 static void test_extremes(void **state)
@@ -721,11 +795,11 @@ static void test_extremes(void **state)
 	c.publish_window = 1;
 	c.publish_rate = 10;
 	c.presence_servers = 3;
-	walk(first_seed() + 10, steps(), c);
+	walk(first_seed() + 10, steps(), c, false);
 	c.subscribe = false;
 	c.gateways = GATEWAYS;
 	c.resync_s = 86400;
-	walk(first_seed() + 11, steps(), c);
+	walk(first_seed() + 11, steps(), c, false);
 }
 
 /* Every reading fails for a passing reason: all others work, and it isn't everybody's batch that rests and is halved at the same time. */
@@ -793,6 +867,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_as_usual),
 	    cmocka_unit_test(test_extremes),
+	    cmocka_unit_test(test_gateways_come_and_go),
 	    cmocka_unit_test(test_readings_that_all_fail_are_few),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -517,15 +517,19 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 	e->config = *c;
 	e->free_slot = PX_NOBODY;
 	e->wall_offset = now.wall.ms - now.mono.ms;
-	e->at = calloc(c->gateways ? c->gateways : 1, sizeof *e->at);
-	if (!e->at || table_grow(e) || px_pool_init(&e->pool, c->gateways, c->seed)) {
+	int err = table_grow(e);
+	if (err == 0)
+		err = px_pool_init(&e->pool, c->gateways, c->seed);
+	for (unsigned g = 0; g < c->gateways && err == 0; g++)
+		err = px_gateway_place(e, (int)g);
+	if (err) {
+		px_pool_free(&e->pool);
 		free(e->table);
 		free(e->at);
 		free(e);
 		return NULL;
 	}
 	for (unsigned g = 0; g < c->gateways; g++) {
-		e->at[g].subscribe_spacing = PX_SUBSCRIBE_SPACING_MS;
 		px_pool_gateway(&e->pool, g, c->gateway_name[g], c->gateway_concurrency[g]);
 	}
 	px_pool_begin(&e->pool, now);
@@ -548,9 +552,6 @@ void px_engine_free(struct px_engine *e)
 	px_engine_actions_clear(e);
 	free(e->action);
 	px_requests_free(e);
-	for (unsigned g = 0; g < e->pool.n; g++)
-		for (unsigned i = 0; i < PX_GROUPS; i++)
-			px_group_end(&e->at[g].group[i]);
 	px_streams_free(e);
 	px_readings_free(e);
 	for (uint32_t s = 0; s < e->end; s++) {
@@ -569,7 +570,7 @@ void px_engine_free(struct px_engine *e)
 	free(e->touched);
 	free(e->table);
 	px_pool_free(&e->pool);
-	free(e->at);
+	px_gateways_free(e);
 	free(e);
 }
 

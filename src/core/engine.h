@@ -58,6 +58,7 @@ enum px_action_kind {
 	PX_DO_SIP_MESSAGE,
 	PX_DO_BOARD_PUT,
 	PX_DO_BOARD_DROP,
+	PX_DO_GATEWAY_GONE,
 	PX_DO_LOG
 };
 
@@ -96,6 +97,7 @@ struct px_action {
 			struct px_buf body; /* UTF-8; as above */
 			int64_t timeout_ms;
 		} message;
+		int gateway; /* GATEWAY_GONE: what it needed can be freed, and its place may soon be another's */
 		uint32_t user; /* BOARD_PUT: its row has changed (px_engine_user); BOARD_DROP: it is
 		                  free */
 		struct {
@@ -133,6 +135,20 @@ int px_engine_user_refresh(struct px_engine *e, const char *key, struct px_now n
 int px_engine_user_restore(struct px_engine *e, const char *key, int gateway,
                            const char *subscription, const char *etag, bool unsure,
                            struct px_wall lapses, struct px_now now);
+
+/*
+ * Gateways while it runs. A new one gets a place (its index) and is probed at once; users come to it as others fail and as new ones are
+ * added. -ENOSPC (PX_GATEWAYS_MAX), -ENOMEM. One that is removed is LEAVING: its users move as if it had failed, their subscriptions are
+ * ended best effort, and after 30 s at most GATEWAY_GONE frees its place. A name may come again meanwhile, at another place.
+ */
+int px_engine_gateway_add(struct px_engine *e, const char *name, unsigned concurrency,
+                          struct px_now now);
+void px_engine_gateway_remove(struct px_engine *e, int gateway, struct px_now now);
+int px_engine_gateway_find(const struct px_engine *e,
+                           const char *name); /* not LEAVING; or PX_NO_GATEWAY */
+void px_engine_gateway_concurrency(struct px_engine *e, int gateway, unsigned n, struct px_now now);
+/* What is sent from now on goes with another account or password: it is tried once, at one gateway. */
+void px_engine_login_renewed(struct px_engine *e, struct px_now now);
 
 void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n,
                          struct px_now now);

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Everybody there moves; its streams and resting batches end. */
-static void evacuate(struct px_engine *e, int g, struct px_now now)
+void px_evacuate(struct px_engine *e, int g, struct px_now now)
 {
 	if (e->at[g].evacuated)
 		return;
@@ -88,13 +87,13 @@ void px_gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
 	for (unsigned i = 0; i < e->pool.n; i++) {
 		if (e->pool.gateway[i].health == PX_GW_UP) {
 			e->at[i].evacuated = false;
-		} else if (!e->at[i].evacuated) {
+		} else if (e->pool.gateway[i].used && !e->at[i].evacuated) {
 			if (e->pool.gateway[i].health == PX_GW_REFUSED)
 				px_say(e, PX_LOG_ERROR,
 				       "gateway=%s refused users=%u: login or impersonation is "
 				       "accepted elsewhere, not here",
 				       e->pool.gateway[i].name, e->pool.gateway[i].users);
-			evacuate(e, (int)i, now);
+			px_evacuate(e, (int)i, now);
 		}
 	}
 	house_the_homeless(e, now);
@@ -143,6 +142,8 @@ static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct p
 		    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = id, .n = 1};
 		px_request_start(e, OWNER_NOBODY, 0, u->gateway, &e->at[u->gateway].group[u->group],
 		                 &q);
+	} else if (u->subscription && unsubscribe) {
+		px_farewell(e, u->gateway, u->mailbox, u->subscription);
 	}
 	free(u->subscription);
 	u->subscription = NULL;
@@ -239,7 +240,8 @@ void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subsc
 {
 	struct user *u = px_user(e, slot);
 
-	if (gateway < 0 || (unsigned)gateway >= e->pool.n || u->watch.state != PX_WATCH_WAITING)
+	if (gateway < 0 || (unsigned)gateway >= e->pool.n ||
+	    e->pool.gateway[gateway].health == PX_GW_LEAVING || u->watch.state != PX_WATCH_WAITING)
 		return;
 	leave(e, slot, false, now);
 	px_unmark(e, slot);
@@ -325,6 +327,9 @@ void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
 			const struct px_query q = {
 			    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = ids, .n = 1};
 			px_request_start(e, OWNER_NOBODY, 0, r->gateway, group, &q);
+		} else if (reply->verdict == PX_V_OK && got && u->used &&
+		           u->generation == r->user_generation) {
+			px_farewell(e, r->gateway, u->mailbox, got);
 		}
 		free(got);
 		return;
@@ -440,6 +445,7 @@ void px_follow_pump(struct px_engine *e, struct px_now now)
 	while ((g = px_pool_probe(&e->pool, now)) != PX_NO_GATEWAY)
 		probe(e, g, now);
 	house_the_homeless(e, now);
+	px_gateways_pump(e, now);
 	for (g = 0; g < (int)e->pool.n; g++) {
 		struct at_gateway *at = &e->at[g];
 
@@ -458,6 +464,7 @@ struct px_mono px_follow_due(const struct px_engine *e, struct px_now now)
 {
 	struct px_mono at = px_pool_due(&e->pool, now);
 
+	at = px_earlier(at, px_gateways_due(e, now));
 	at = px_earlier(at, px_streams_due(e));
 	at = px_earlier(at, px_readings_due(e, now));
 	for (int g = 0; g < (int)e->pool.n; g++) {

@@ -3,6 +3,7 @@
  * engine_in.h - the engine's inside, shared by its files and nobody else:
  *   engine.c          users, deadlines, turns, what can be seen
  *   engine_follow.c   gateways and the users' watch machines: who is followed where
+ *   engine_gateway.c  gateways that come and go
  *   engine_request.c  requests to gateways
  *   engine_stream.c   streams and their members
  *   engine_read.c     who waits to be read, and batches
@@ -138,6 +139,7 @@ struct request {
 	uint32_t user_generation;
 	struct px_parse *parse;
 	uint8_t group; /* a Subscribe's, at its gateway */
+	uint8_t login_epoch;
 	char *got;     /* a new subscription's id; owned */
 };
 
@@ -155,6 +157,11 @@ struct group {
 	uint16_t young;    /* stream that gathers + 1 */
 };
 
+/* A subscription that is to be ended when there is time for it. */
+struct farewell {
+	char *mailbox, *id; /* owned */
+};
+
 struct at_gateway {
 	struct list read[READ_QUEUES], subscribe;
 	struct px_mono read_since[READ_QUEUES]; /* first mark of what is in the list */
@@ -163,6 +170,10 @@ struct at_gateway {
 	int64_t subscribe_spacing;
 	struct group group[PX_GROUPS];
 	bool evacuated;
+	struct farewell *farewell; /* owned; farewells of them, room for the next power of two */
+	unsigned farewells;
+	struct px_mono leaving_until; /* set while LEAVING */
+	bool reachable;               /* when it began to leave */
 	uint32_t probe_user; /* where the search for somebody to ask about goes on */
 };
 
@@ -173,7 +184,9 @@ struct px_engine {
 	struct px_engine_config config; /* names are not kept: the pool has them */
 	struct px_pool pool;
 	struct px_esc esc;
-	struct at_gateway *at;
+	struct at_gateway *at; /* one for each place of the pool */
+	unsigned places;
+	uint8_t login_epoch; /* counts accounts and passwords */
 	struct user **chunk;
 	uint32_t chunks, end, users, free_slot; /* free slots are chained through link[0].next */
 	uint32_t *table, table_size;            /* key -> slot + 1, open addressing */
@@ -229,6 +242,16 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 void px_request_cancel(struct px_engine *e, uint64_t id); /* ends without done; unknown is fine */
 void px_requests_free(struct px_engine *e);
 
+/* All at a gateway end without done: its probe alone, or everything. */
+void px_requests_cancel_at(struct px_engine *e, int gateway, bool all);
+
+/* engine_gateway.c */
+int px_gateway_place(struct px_engine *e, int g); /* empty; 0 or -ENOMEM */
+void px_farewell(struct px_engine *e, int g, const char *mailbox, const char *id);
+void px_gateways_pump(struct px_engine *e, struct px_now now);
+struct px_mono px_gateways_due(const struct px_engine *e, struct px_now now);
+void px_gateways_free(struct px_engine *e);
+
 /* engine_stream.c */
 void px_stream_join(struct px_engine *e, uint32_t slot, struct px_now now);
 void px_stream_leave(struct px_engine *e, uint32_t slot); /* none is fine */
@@ -237,6 +260,7 @@ void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *repl
                     struct px_now now);
 void px_streams_tick(struct px_engine *e, struct px_now now);
 struct px_mono px_streams_due(const struct px_engine *e);
+void px_streams_forget(struct px_engine *e, int g); /* those without members */
 void px_streams_free(struct px_engine *e);
 /* The affinity of a group is forgotten: the next Subscribe begins it anew. */
 void px_group_end(struct group *g);
@@ -261,6 +285,8 @@ void px_readings_free(struct px_engine *e);
 
 /* engine_follow.c */
 void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, struct px_now now);
+/* Everybody there moves; its streams and resting batches end. */
+void px_evacuate(struct px_engine *e, int g, struct px_now now);
 /* What an answer or a probe changed for the gateway and so for its users. */
 void px_gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
                         const struct px_reply *r, struct px_now now);

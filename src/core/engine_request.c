@@ -84,6 +84,7 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	                      .owner = (uint8_t)owner,
 	                      .ask = (uint8_t)q->ask,
 	                      .gateway = (int16_t)gateway,
+	                      .login_epoch = e->login_epoch,
 	                      .index = index,
 	                      .parse = parse};
 	if (owner == OWNER_USER) {
@@ -115,6 +116,17 @@ void px_request_cancel(struct px_engine *e, uint64_t id)
 	a = px_action_add(e, PX_DO_HTTP_CANCEL);
 	if (a)
 		a->http_cancel = id;
+}
+
+void px_requests_cancel_at(struct px_engine *e, int gateway, bool all)
+{
+	for (uint32_t i = 0; i < e->requests; i++) {
+		const struct request *r = &e->request[i];
+
+		if (r->owner != OWNER_NONE && r->gateway == gateway &&
+		    (all || r->owner == OWNER_PROBE))
+			px_request_cancel(e, (uint64_t)r->generation << 32 | i);
+	}
 }
 
 void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n,
@@ -177,8 +189,13 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 		       e->pool.gateway[g].name, px_ask_name((enum px_ask)was.ask),
 		       px_verdict_name(reply.verdict), reply.code, reply.detail);
 
-	enum px_pool_change change;
-	if (was.owner == OWNER_PROBE)
+	enum px_pool_change change = PX_POOL_SAME;
+	if (reply.verdict == PX_V_DENIED && was.login_epoch != e->login_epoch) {
+		/* it went with the old password: that says nothing of the new one */
+		px_pool_cancelled(&e->pool, g, stream);
+		if (was.owner == OWNER_PROBE)
+			px_pool_probe_unsent(&e->pool, g, now);
+	} else if (was.owner == OWNER_PROBE)
 		change = px_pool_probed(&e->pool, g, &reply, now);
 	else
 		change = px_pool_ended(&e->pool, g, stream, &reply, now);

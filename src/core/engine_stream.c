@@ -347,6 +347,13 @@ struct px_mono px_streams_due(const struct px_engine *e)
 	return at;
 }
 
+void px_streams_forget(struct px_engine *e, int g)
+{
+	for (unsigned i = 0; i < e->streams; i++)
+		if (e->stream[i]->used && e->stream[i]->gateway == g && e->stream[i]->n == 0)
+			stream_free(e, i);
+}
+
 void px_streams_free(struct px_engine *e)
 {
 	for (unsigned i = 0; i < e->streams; i++)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define PROBE_MIN_MS 2000
 #define PROBE_MAX_MS 30000
@@ -46,6 +47,8 @@ int px_pool_init(struct px_pool *p, unsigned n, uint32_t seed)
 	if (!p->gateway)
 		return -ENOMEM;
 	p->n = n;
+	for (unsigned i = 0; i < n; i++)
+		p->gateway[i].used = true;
 	return 0;
 }
 
@@ -139,6 +142,11 @@ bool px_pool_any_up(const struct px_pool *p)
 	return false;
 }
 
+static bool stays(const struct px_gateway *g)
+{
+	return g->used && g->health != PX_GW_LEAVING;
+}
+
 /* ---- health of one gateway ---- */
 
 static enum px_pool_change alive(struct px_pool *p, struct px_gateway *g, struct px_now now)
@@ -160,6 +168,8 @@ static enum px_pool_change alive(struct px_pool *p, struct px_gateway *g, struct
 
 static void refuse(struct px_pool *p, struct px_gateway *g, struct px_now now)
 {
+	if (!stays(g))
+		return;
 	g->health = PX_GW_REFUSED;
 	if (!g->probing)
 		g->probe_at = later(p, REFUSED_MS, now);
@@ -217,7 +227,7 @@ static enum px_pool_change open_up(struct px_pool *p)
 {
 	p->login = PX_LOGIN_OPEN;
 	p->accused = p->asking = PX_NO_GATEWAY;
-	p->refused_twice = false;
+	p->refused_twice = p->renewed = false;
 	p->asked = 0;
 	p->held_until = never;
 	return PX_POOL_OPEN;
@@ -228,6 +238,7 @@ static enum px_pool_change hold(struct px_pool *p, struct px_now now)
 	bool already = p->login == PX_LOGIN_HELD;
 
 	p->login = PX_LOGIN_HELD;
+	p->renewed = false;
 	p->held_until = later(p, REFUSED_MS, now);
 	return already ? PX_POOL_SAME : PX_POOL_HELD;
 }
@@ -247,6 +258,15 @@ static unsigned next_to_ask(const struct px_pool *p, unsigned asked)
 	return p->n;
 }
 
+/* The next one after place `asked`, in turn and whatever is known of it; n: there is none. */
+static unsigned next_in_turn(const struct px_pool *p, unsigned asked)
+{
+	for (unsigned k = 1; k <= p->n; k++)
+		if (stays(&p->gateway[ring(p, (asked + k) % p->n)]))
+			return (asked + k) % p->n;
+	return p->n;
+}
+
 /* Where on the ring the login's next probe goes; n: nowhere, as one is in flight there. */
 static unsigned login_target(const struct px_pool *p)
 {
@@ -259,7 +279,7 @@ static unsigned login_target(const struct px_pool *p)
 	else if (p->login == PX_LOGIN_ASKING)
 		k = next_to_ask(p, p->asked);
 	else if (p->login == PX_LOGIN_HELD)
-		k = (p->asked + 1) % p->n; /* in turn, whatever is known of it */
+		k = next_in_turn(p, p->asked);
 	return k < p->n && p->gateway[ring(p, k)].probing ? p->n : k;
 }
 
@@ -318,14 +338,14 @@ static enum px_pool_change login_answered(struct px_pool *p, enum px_verdict ver
 	                verdict == PX_V_VERSION || verdict == PX_V_KIND;
 
 	if (accepted) {
-		if (p->login == PX_LOGIN_RETRYING)
+		if (p->login == PX_LOGIN_RETRYING && !p->renewed)
 			acquit(&p->gateway[p->accused], now);
 		if (p->login == PX_LOGIN_ASKING && p->refused_twice)
 			refuse(p, &p->gateway[p->accused], now);
 		return open_up(p);
 	}
 	if (verdict == PX_V_DENIED) {
-		if (p->login != PX_LOGIN_RETRYING)
+		if (p->login != PX_LOGIN_RETRYING || p->renewed)
 			return hold(p, now);
 		p->refused_twice = true;
 		return ask_next(p, now);
@@ -335,6 +355,102 @@ static enum px_pool_change login_answered(struct px_pool *p, enum px_verdict ver
 		return PX_POOL_SAME;
 	}
 	return ask_next(p, now);
+}
+
+/* ---- gateways come and go ---- */
+
+int px_pool_add(struct px_pool *p, const char *name, unsigned concurrency, struct px_now now)
+{
+	unsigned i = 0;
+
+	while (i < p->n && p->gateway[i].used)
+		i++;
+	if (i == PX_GATEWAYS_MAX)
+		return -ENOSPC;
+	if (i == p->n) {
+		struct px_gateway *more = realloc(p->gateway, (p->n + 1) * sizeof *more);
+
+		if (!more)
+			return -ENOMEM;
+		p->gateway = more;
+		p->n++;
+	}
+	p->gateway[i] =
+	    (struct px_gateway){.used = true, .health = PX_GW_DOWN, .probe_at = now.mono};
+	px_pool_gateway(p, i, name, concurrency);
+	/* the login was in doubt where there was nobody to ask any more */
+	if (p->login != PX_LOGIN_OPEN && !stays(&p->gateway[p->accused])) {
+		p->accused = (int)i;
+		p->asked = 0;
+	}
+	return (int)i;
+}
+
+void px_pool_remove(struct px_pool *p, int gateway, struct px_now now)
+{
+	struct px_gateway *g = &p->gateway[gateway];
+
+	g->health = PX_GW_LEAVING;
+	g->probing = false;
+	g->probe_at = never;
+	if (p->login == PX_LOGIN_OPEN)
+		return;
+	if (p->asking == gateway)
+		p->asking = PX_NO_GATEWAY;
+	if (p->accused == gateway && p->renewed)
+		px_pool_login_renewed(p, now);
+	else if (p->login == PX_LOGIN_RETRYING && p->accused == gateway)
+		ask_next(p, now);
+	else if (p->login == PX_LOGIN_ASKING && p->asking == PX_NO_GATEWAY &&
+	         next_to_ask(p, p->asked) == p->n)
+		ask_next(p, now);
+}
+
+void px_pool_free_place(struct px_pool *p, int gateway)
+{
+	p->gateway[gateway] = (struct px_gateway){.health = PX_GW_LEAVING};
+}
+
+void px_pool_concurrency(struct px_pool *p, int gateway, unsigned n, struct px_now now)
+{
+	struct px_gateway *g = &p->gateway[gateway];
+
+	/* what throttling has taken stays taken */
+	g->limit = g->limit == g->concurrency || g->limit > n ? n : g->limit;
+	g->concurrency = n;
+	if (g->limit < n)
+		g->limit_grows_at = px_after(now, LIMIT_GROWS_MS);
+}
+
+int px_pool_find(const struct px_pool *p, const char *name)
+{
+	for (unsigned i = 0; i < p->n; i++)
+		if (stays(&p->gateway[i]) && strcasecmp(p->gateway[i].name, name) == 0)
+			return (int)i;
+	return PX_NO_GATEWAY;
+}
+
+void px_pool_login_renewed(struct px_pool *p, struct px_now now)
+{
+	int best = PX_NO_GATEWAY;
+
+	/* where the old one was accepted last, the new one has the best chance */
+	for (unsigned i = 0; i < p->n; i++)
+		if (stays(&p->gateway[i]) &&
+		    (best == PX_NO_GATEWAY ||
+		     (p->gateway[best].health != PX_GW_UP && p->gateway[i].health == PX_GW_UP)))
+			best = (int)i;
+	open_up(p);
+	if (best == PX_NO_GATEWAY)
+		return;
+	p->login = PX_LOGIN_RETRYING;
+	p->accused = best;
+	p->renewed = true;
+	p->held_until = now.mono;
+	/* what refused the old one may accept the new one */
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->gateway[i].health == PX_GW_REFUSED && !p->gateway[i].probing)
+			p->gateway[i].probe_at = now.mono;
 }
 
 /* ---- requests ---- */
@@ -541,7 +657,7 @@ struct px_mono px_pool_due(const struct px_pool *p, struct px_now now)
 
 const char *px_health_name(enum px_health h)
 {
-	static const char *const name[] = {"up", "down", "refused"};
+	static const char *const name[] = {"up", "down", "refused", "leaving"};
 
 	return name[h];
 }

@@ -29,6 +29,10 @@
  *      RETRYING there, lest each gateway that comes back costs the account a failed login every few seconds.
  *      A gateway that accepts its probes and refuses its requests, 5 times in 5 min, is taken as DENIED again, and another is asked.
  *      A gateway that is DENIED because impersonation is refused there goes the same way: the probe is impersonated.
+ *      A new account or password: RETRYING at one gateway, from whatever state; DENIED then leads to HELD at once. What was sent with the old one says nothing.
+ *
+ * Gateways come and go while all this runs. One that comes is DOWN and probed at once. One that goes is LEAVING until what is under way there has ended;
+ * then its place is free, and may be another's. It is asked nothing any more, and nobody is assigned to it.
  *
  * Throttling (BUSY): the gateway pauses for max(what the server wishes, at most 5 min; 1 s doubled per refusal in a row, at most 60 s) with jitter, and
  * its limit of requests in flight is halved (at least 1); each 30 s without BUSY gives one back, up to `concurrency`. What was in flight already and
@@ -46,10 +50,11 @@
 #define PX_GATEWAY_NAME_MAX 63
 #define PX_NO_GATEWAY (-1)
 
-enum px_health { PX_GW_UP, PX_GW_DOWN, PX_GW_REFUSED };
+enum px_health { PX_GW_UP, PX_GW_DOWN, PX_GW_REFUSED, PX_GW_LEAVING };
 enum px_login { PX_LOGIN_OPEN, PX_LOGIN_RETRYING, PX_LOGIN_ASKING, PX_LOGIN_HELD };
 
 struct px_gateway {
+	bool used; /* else the place is free */
 	char name[PX_GATEWAY_NAME_MAX + 1];
 	enum px_health health;
 	bool probing; /* its one probe is in flight */
@@ -76,6 +81,7 @@ struct px_pool {
 	enum px_login login;
 	int accused;        /* the gateway that said DENIED first; PX_NO_GATEWAY */
 	bool refused_twice; /* the accused has said so again */
+	bool renewed;       /* RETRYING is about a new password: refused, it is HELD */
 	unsigned asked; /* how far round the ring, from the accused, gateways were asked since */
 	int asking;     /* the gateway where the login's probe is in flight; PX_NO_GATEWAY */
 	struct px_mono held_until; /* not OPEN: when the login's next probe is due */
@@ -103,6 +109,22 @@ void px_pool_free(struct px_pool *p);
  */
 void px_pool_begin(struct px_pool *p, struct px_now now);
 void px_pool_gateway(struct px_pool *p, unsigned i, const char *name, unsigned concurrency);
+
+/* ---- while it runs ---- */
+
+#define PX_GATEWAYS_MAX 1024 /* places */
+
+/* One more: its place, DOWN and due to be probed; -ENOSPC or -ENOMEM. Pointers to gateways are no good any more. */
+int px_pool_add(struct px_pool *p, const char *name, unsigned concurrency, struct px_now now);
+/* It is LEAVING. Its probe, if one is under way, is the caller's to cancel; login goes on without it. */
+void px_pool_remove(struct px_pool *p, int gateway, struct px_now now);
+/* Nothing is under way there any more: the place is free. */
+void px_pool_free_place(struct px_pool *p, int gateway);
+void px_pool_concurrency(struct px_pool *p, int gateway, unsigned n, struct px_now now);
+/* The gateway of that name, whatever its case, that isn't LEAVING; or PX_NO_GATEWAY. */
+int px_pool_find(const struct px_pool *p, const char *name);
+/* Account or password are new ones. */
+void px_pool_login_renewed(struct px_pool *p, struct px_now now);
 
 /* Chooses, and counts the user there. PX_NO_GATEWAY: none is healthy. */
 int px_pool_assign_first(struct px_pool *p);
@@ -144,7 +166,7 @@ void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now);
 /* When the pool next wants something: a probe, the end of a pause or of settling. Not set: never. */
 struct px_mono px_pool_due(const struct px_pool *p, struct px_now now);
 
-const char *px_health_name(enum px_health h); /* "up", "down", "refused" */
+const char *px_health_name(enum px_health h); /* "up", "down", "refused", "leaving" */
 const char *px_login_name(enum px_login l);   /* "open", "retrying", "asking", "held" */
 
 #endif

@@ -989,6 +989,7 @@ static void carry_out(struct world *w)
 			break;
 		case PX_DO_SIP_MESSAGE:
 		case PX_DO_BOARD_PUT:
+		case PX_DO_GATEWAY_GONE:
 		case PX_DO_BOARD_DROP:
 			break;
 		}
