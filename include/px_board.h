@@ -19,6 +19,9 @@
  * changed; not finding somebody is only believed when it was even and the same before and after.
  * Every retry is bounded and ends in "unknown".
  *
+ * Who follows changes reads `told`: a ring of the rows that were written last. Whoever falls behind
+ * looks at all rows.
+ *
  * All words are accessed as relaxed atomics, ordered by fences: a word is never torn, the sequence
  * tells the rest.
  */
@@ -39,10 +42,11 @@
 #include "px_key.h"
 
 #define PX_BOARD_MAGIC 0x6472616f62787001ull /* "\1pxboard" */
-#define PX_BOARD_VERSION 1
+#define PX_BOARD_VERSION 2
 #define PX_BOARD_RETRIES 64
 #define PX_BOARD_ROWS_MAX 1000000
 #define PX_BOARD_GATEWAYS_MAX 1024
+#define PX_BOARD_TOLD 4096 /* rows whose last changes are told in order; a power of two */
 
 #define PX_BOARD_ETAG_MAX 127
 #define PX_BOARD_SUBSCRIPTION_MAX 255
@@ -153,6 +157,9 @@ struct px_board_head {
 	                         by itself */
 	_Atomic uint64_t changes; /* to chains; odd: one is under way */
 	_Atomic uint32_t end;     /* rows from here on were never used */
+	/* rows in the order in which they were written: the last PX_BOARD_TOLD of `told` */
+	_Atomic uint64_t told;
+	_Atomic uint32_t told_row[PX_BOARD_TOLD];
 	PX_BOARD_CELL(struct px_board_counts) counts;
 };
 

@@ -6,6 +6,7 @@
 
 struct px_board_reader {
 	const struct px_board_head *head;
+	_Atomic uint64_t *lost; /* shared by the proxy's processes */
 };
 
 int px_board_open(struct px_board_reader **out, int fd)
@@ -24,7 +25,11 @@ int px_board_open(struct px_board_reader **out, int fd)
 	if (at == MAP_FAILED)
 		return -errno;
 	r = malloc(sizeof *r);
-	if (!r) {
+	if (r)
+		r->lost = mmap(NULL, sizeof *r->lost, PROT_READ | PROT_WRITE,
+		               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!r || r->lost == MAP_FAILED) {
+		free(r);
 		munmap(at, head.size);
 		return -ENOMEM;
 	}
@@ -37,6 +42,7 @@ void px_board_close(struct px_board_reader *r)
 {
 	if (!r)
 		return;
+	munmap((void *)r->lost, sizeof *r->lost);
 	munmap((void *)r->head, r->head->size);
 	free(r);
 }
@@ -118,15 +124,47 @@ int64_t px_board_silent_ms(const struct px_board_reader *r, int64_t mono_ms)
 	return mono_ms > beat ? mono_ms - beat : 0;
 }
 
+bool px_board_told(const struct px_board_reader *r, uint64_t *at, uint32_t row[PX_BOARD_TOLD],
+                   unsigned *n)
+{
+	const struct px_board_head *h = r->head;
+	const uint64_t from = *at, to = atomic_load_explicit(&h->told, memory_order_acquire);
+
+	*at = to;
+	*n = 0;
+	if (to < from || to - from > PX_BOARD_TOLD)
+		return false;
+	for (uint64_t i = from; i < to; i++)
+		row[(*n)++] =
+		    atomic_load_explicit(&h->told_row[i % PX_BOARD_TOLD], memory_order_relaxed);
+	atomic_thread_fence(memory_order_acquire);
+	/* the writer may have come around meanwhile, and be writing one more than it says */
+	return atomic_load_explicit(&h->told, memory_order_relaxed) - from < PX_BOARD_TOLD;
+}
+
+void px_board_lose(const struct px_board_reader *r)
+{
+	atomic_fetch_add_explicit(r->lost, 1, memory_order_relaxed);
+}
+
+uint64_t px_board_lost(const struct px_board_reader *r)
+{
+	return atomic_load_explicit(r->lost, memory_order_relaxed);
+}
+
+const char *px_board_presence_name(unsigned presence)
+{
+	/* the worker's test holds them together */
+	static const char *const name[] = {"unknown", "available", "busy", "away"};
+
+	return name[presence < sizeof name / sizeof *name ? presence : 0];
+}
+
 const char *px_board_availability(const struct px_board_reader *r, const struct px_board_user *u,
                                   int64_t mono_ms, int64_t wall_s)
 {
-	/* enum px_presence of the core; the worker's test holds them together */
-	static const char *const name[] = {"unknown", "available", "busy", "away"};
-
 	if (px_board_silent_ms(r, mono_ms) >= PX_BOARD_SILENT_MS || !u->state.on ||
-	    u->state.presence >= sizeof name / sizeof *name ||
 	    (u->state.until != 0 && u->state.until <= wall_s))
-		return name[0];
-	return name[u->state.presence];
+		return px_board_presence_name(0);
+	return px_board_presence_name(u->state.presence);
 }

@@ -46,6 +46,18 @@ bool px_board_counts_read(const struct px_board_reader *r, struct px_board_count
 /* Workers that have written here so far. */
 uint64_t px_board_epoch(const struct px_board_reader *r);
 
+/*
+ * The rows that were written since *at, which is stepped on: 0 to begin with. False: there were too
+ * many of them to be told, any row may have been; nothing is in row then.
+ */
+bool px_board_told(const struct px_board_reader *r, uint64_t *at, uint32_t row[PX_BOARD_TOLD],
+                   unsigned *n);
+
+/* Commands that processes of the proxy could not give to the worker: counted in memory that those
+ * share which were forked after px_board_open(). */
+void px_board_lose(const struct px_board_reader *r);
+uint64_t px_board_lost(const struct px_board_reader *r);
+
 /* How long the worker has been silent, in ms, by CLOCK_MONOTONIC; INT64_MAX: none ever ran, or it ended by itself. */
 int64_t px_board_silent_ms(const struct px_board_reader *r, int64_t mono_ms);
 
@@ -55,5 +67,8 @@ int64_t px_board_silent_ms(const struct px_board_reader *r, int64_t mono_ms);
  */
 const char *px_board_availability(const struct px_board_reader *r, const struct px_board_user *u,
                                   int64_t mono_ms, int64_t wall_s);
+
+/* "unknown", "available", "busy", "away": enum px_presence of the core. */
+const char *px_board_presence_name(unsigned presence);
 
 #endif

@@ -2,8 +2,10 @@
 #include "control.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +20,7 @@ static int64_t mono_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* With a socket for the answer; reply -1: without. */
 static int send_with(int fd, const struct px_control_request *q, int reply)
 {
 	union {
@@ -32,10 +35,15 @@ static int send_with(int fd, const struct px_control_request *q, int reply)
 	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
 	ssize_t n;
 
-	h->cmsg_level = SOL_SOCKET;
-	h->cmsg_type = SCM_RIGHTS;
-	h->cmsg_len = CMSG_LEN(sizeof reply);
-	memcpy(CMSG_DATA(h), &reply, sizeof reply);
+	if (reply < 0) {
+		m.msg_control = NULL;
+		m.msg_controllen = 0;
+	} else {
+		h->cmsg_level = SOL_SOCKET;
+		h->cmsg_type = SCM_RIGHTS;
+		h->cmsg_len = CMSG_LEN(sizeof reply);
+		memcpy(CMSG_DATA(h), &reply, sizeof reply);
+	}
 	do
 		n = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
@@ -68,6 +76,20 @@ static int await(int fd, int64_t deadline, struct px_control_answer *out)
 	return 0;
 }
 
+static int fill(struct px_control_request *q, const char *key, const char *mailbox)
+{
+	const size_t key_len = strlen(key), mailbox_len = mailbox ? strlen(mailbox) : 0;
+
+	if (key_len + mailbox_len > sizeof q->text)
+		return -ENAMETOOLONG;
+	q->key_len = (uint16_t)key_len;
+	q->mailbox_len = (uint16_t)mailbox_len;
+	memcpy(q->text, key, key_len);
+	if (mailbox)
+		memcpy(q->text + key_len, mailbox, mailbox_len);
+	return 0;
+}
+
 int px_control_ask(int fd, enum px_control_command command, const char *key, const char *mailbox,
                    int64_t now_ms, int timeout_ms, struct px_control_answer *out)
 {
@@ -75,16 +97,10 @@ int px_control_ask(int fd, enum px_control_command command, const char *key, con
 	                               .command = command,
 	                               .deadline = now_ms + timeout_ms,
 	                               .origin = PX_FROM_RPC};
-	const size_t key_len = strlen(key), mailbox_len = mailbox ? strlen(mailbox) : 0;
-	int pair[2], err;
+	int pair[2], err = fill(&q, key, mailbox);
 
-	if (key_len + mailbox_len > sizeof q.text)
-		return -ENAMETOOLONG;
-	q.key_len = (uint16_t)key_len;
-	q.mailbox_len = (uint16_t)mailbox_len;
-	memcpy(q.text, key, key_len);
-	if (mailbox)
-		memcpy(q.text + key_len, mailbox, mailbox_len);
+	if (err < 0)
+		return err;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	err = send_with(fd, &q, pair[1]);
@@ -93,4 +109,23 @@ int px_control_ask(int fd, enum px_control_command command, const char *key, con
 		err = await(pair[0], q.deadline, out);
 	close(pair[0]);
 	return err;
+}
+
+int px_control_send(int fd, enum px_control_command command, const char *key, const char *mailbox,
+                    int64_t deadline_ms)
+{
+	struct px_control_request q = {.magic = PX_CONTROL_MAGIC,
+	                               .command = command,
+	                               .deadline = deadline_ms,
+	                               .origin = PX_FROM_SCRIPT};
+	const int err = fill(&q, key, mailbox);
+
+	return err < 0 ? err : send_with(fd, &q, -1);
+}
+
+bool px_control_waits(int fd)
+{
+	int bytes = 0; /* sent and not received yet */
+
+	return ioctl(fd, SIOCOUTQ, &bytes) < 0 || bytes > 0;
 }

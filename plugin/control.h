@@ -3,6 +3,8 @@
 #ifndef PX_PLUGIN_CONTROL_H
 #define PX_PLUGIN_CONTROL_H
 
+#include <stdbool.h>
+
 #include "px_control.h"
 
 /*
@@ -15,5 +17,16 @@
  */
 int px_control_ask(int fd, enum px_control_command command, const char *key, const char *mailbox,
                    int64_t now_ms, int timeout_ms, struct px_control_answer *out);
+
+/*
+ * Sends a command without waiting for it, and without a way back: from a routing script. It isn't
+ * executed after deadline_ms (CLOCK_MONOTONIC). 0; -EAGAIN: the queue is full; or another negative
+ * errno.
+ */
+int px_control_send(int fd, enum px_control_command command, const char *key, const char *mailbox,
+                    int64_t deadline_ms);
+
+/* Whether commands still wait at fd's other end; true when that can't be told. */
+bool px_control_waits(int fd);
 
 #endif

@@ -1,28 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * kamailio.c - pua_exchange as a module of Kamailio (5.6 to 6.1): modparams, processes, RPC,
- * statistics. The only file that includes Kamailio's headers; what it does is in the others.
+ * statistics, script functions, $exchange(...), event routes. The only file that includes Kamailio's
+ * headers; what it does is in the others.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/action.h"
 #include "core/cfg/cfg.h"
 #include "core/cfg/cfg_struct.h"
 #include "core/cfg_core.h"
 #include "core/counters.h"
 #include "core/dprint.h"
+#include "core/fmsg.h"
 #include "core/globals.h"
 #include "core/ip_addr.h"
+#include "core/kemi.h"
+#include "core/mod_fix.h"
 #include "core/pt.h"
+#include "core/pvapi.h"
+#include "core/pvar.h"
+#include "core/receive.h"
+#include "core/route.h"
 #include "core/rpc.h"
 #include "core/rpc_lookup.h"
 #include "core/socket_info.h"
 #include "core/sr_module.h"
 
+#include "events.h"
 #include "module.h"
 #include "remote.h"
+#include "script.h"
 
 #ifndef PX_WORKER
 #error "PX_WORKER is the path of the installed pua_exchange_worker"
@@ -33,6 +44,7 @@
 static void say_line(enum px_level level, const char *text);
 
 static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line);
+static str event_callback; /* of KEMI, called instead of event routes */
 
 /* ---- modparams ---- */
 
@@ -65,7 +77,7 @@ static param_export_t param_exports[] = {
 #include "px_settings.def"
 #undef PX_SETTING
 #undef PX_GROUP
-    {0, 0, 0}};
+    {"event_callback", PARAM_STR, &event_callback}, {0, 0, 0}};
 
 /* The socket of the list that has the address and port of si. */
 static struct socket_info *same_place(struct socket_info *list, struct socket_info *si)
@@ -210,6 +222,266 @@ static rpc_export_t rpc_exports[] = {
 #undef PX_RPC
         {0, 0, 0, 0}};
 
+/* ---- script functions ---- */
+
+/* mailbox: "" for none. */
+static int command(enum px_control_command c, const str *aor, const str *mailbox)
+{
+	return px_script_command(&module, c, aor->s, (size_t)aor->len, mailbox ? mailbox->s : NULL,
+	                         mailbox ? (size_t)mailbox->len : 0)
+	           ? 1
+	           : -1;
+}
+
+static int command_with(struct sip_msg *msg, enum px_control_command c, char *aor, char *mailbox)
+{
+	str a, m;
+
+	if (fixup_get_svalue(msg, (gparam_t *)aor, &a) != 0 ||
+	    (mailbox && fixup_get_svalue(msg, (gparam_t *)mailbox, &m) != 0)) {
+		LM_ERR("a parameter has no value\n");
+		return -1;
+	}
+	return command(c, &a, mailbox ? &m : NULL);
+}
+
+static int w_enable(struct sip_msg *msg, char *aor, char *mailbox)
+{
+	return command_with(msg, PX_CONTROL_ENABLE, aor, mailbox);
+}
+
+static int w_disable(struct sip_msg *msg, char *aor, char *unused)
+{
+	(void)unused;
+	return command_with(msg, PX_CONTROL_DISABLE, aor, NULL);
+}
+
+static int w_refresh(struct sip_msg *msg, char *aor, char *unused)
+{
+	(void)unused;
+	return command_with(msg, PX_CONTROL_REFRESH, aor, NULL);
+}
+
+#define FIX_1 fixup_spve_null, fixup_free_spve_null
+#define FIX_2 fixup_spve_spve, fixup_free_spve_spve
+static cmd_export_t cmd_exports[] = {
+    {"exchange_enable", (cmd_function)w_enable, 1, FIX_1, ANY_ROUTE},
+    {"exchange_enable", (cmd_function)w_enable, 2, FIX_2, ANY_ROUTE},
+    {"exchange_disable", (cmd_function)w_disable, 1, FIX_1, ANY_ROUTE},
+    {"exchange_refresh", (cmd_function)w_refresh, 1, FIX_1, ANY_ROUTE},
+    {0, 0, 0, 0, 0, 0}};
+
+/* ---- $exchange(...) ---- */
+
+static const struct px_event *event; /* whose route runs */
+
+/* $exchange(WHAT=>AOR), or $exchange(FIELD) of an event. */
+struct name {
+	int lookup, field; /* enum px_lookup, enum px_event_field; -1: it is the other one */
+	pv_elem_t *aor;
+};
+
+static int pv_parse_exchange(pv_spec_t *sp, str *in)
+{
+	const char *arrow = memmem(in->s, (size_t)in->len, "=>", 2);
+	struct name *name = pkg_malloc(sizeof *name);
+	str aor;
+
+	if (!name)
+		return -1;
+	*name = (struct name){-1, -1, NULL};
+	if (arrow) {
+		aor.s = (char *)arrow + 2;
+		aor.len = (int)(in->s + in->len - aor.s);
+		name->lookup = px_lookup_named(in->s, (size_t)(arrow - in->s));
+		if (name->lookup >= 0 && aor.len > 0 && pv_parse_format(&aor, &name->aor) == 0) {
+			sp->pvp.pvn.u.dname = name;
+			return 0;
+		}
+	} else {
+		name->field = px_event_named(in->s, (size_t)in->len);
+		sp->pvp.pvn.u.dname = name;
+		if (name->field >= 0)
+			return 0;
+	}
+	LM_ERR("$exchange(%.*s): write $exchange(availability=>AOR), until, gateway or age; in an "
+	       "event route $exchange(aor), status, was, until, gateway, health or error\n",
+	       in->len, in->s);
+	pkg_free(name);
+	return -1;
+}
+
+static int give(struct sip_msg *msg, pv_param_t *param, pv_value_t *res, const struct px_value *v)
+{
+	/* two values may be compared with one another: each has a buffer of its own for a while */
+	str text = {pv_get_buffer(), 0};
+
+	text.len = snprintf(text.s, (size_t)pv_get_buffer_size(), "%s", v->text);
+	if (v->number)
+		return pv_get_intstrval(msg, param, res, (int)v->n, &text);
+	return pv_get_strval(msg, param, res, &text);
+}
+
+static int pv_get_exchange(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	const struct name *name = param->pvn.u.dname;
+	struct px_value v;
+	str aor;
+
+	if (name->lookup < 0) {
+		if (!event || !px_event_has(event->kind, (enum px_event_field)name->field))
+			return pv_get_null(msg, param, res);
+		return give(msg, param, res, &event->value[name->field]);
+	}
+	if (pv_printf_s(msg, name->aor, &aor) != 0)
+		return pv_get_null(msg, param, res);
+	px_lookup(&module, (enum px_lookup)name->lookup, aor.s, (size_t)aor.len, &v);
+	return give(msg, param, res, &v);
+}
+
+static pv_export_t pv_exports[] = {{{"exchange", sizeof("exchange") - 1},
+                                    PVT_OTHER,
+                                    pv_get_exchange,
+                                    0,
+                                    pv_parse_exchange,
+                                    0,
+                                    0,
+                                    0},
+                                   {{0, 0}, 0, 0, 0, 0, 0, 0, 0}};
+
+/* ---- KEMI ---- */
+
+static int ki_enable(sip_msg_t *msg, str *aor)
+{
+	(void)msg;
+	return command(PX_CONTROL_ENABLE, aor, NULL);
+}
+
+static int ki_enable_mailbox(sip_msg_t *msg, str *aor, str *mailbox)
+{
+	(void)msg;
+	return command(PX_CONTROL_ENABLE, aor, mailbox);
+}
+
+static int ki_disable(sip_msg_t *msg, str *aor)
+{
+	(void)msg;
+	return command(PX_CONTROL_DISABLE, aor, NULL);
+}
+
+static int ki_refresh(sip_msg_t *msg, str *aor)
+{
+	(void)msg;
+	return command(PX_CONTROL_REFRESH, aor, NULL);
+}
+
+static sr_kemi_xval_t *ki_value(const struct px_value *v)
+{
+	static struct px_value kept;
+	static sr_kemi_xval_t x;
+
+	if (!v) {
+		sr_kemi_xval_null(&x, SR_KEMI_XVAL_NULL_NONE);
+		return &x;
+	}
+	kept = *v;
+	if (v->number) {
+		x.vtype = SR_KEMIP_INT;
+		x.v.n = (int)v->n;
+	} else {
+		x.vtype = SR_KEMIP_STR;
+		x.v.s.s = kept.text;
+		x.v.s.len = (int)strlen(kept.text);
+	}
+	return &x;
+}
+
+/* As $exchange(what=>aor). */
+static sr_kemi_xval_t *ki_get(sip_msg_t *msg, str *what, str *aor)
+{
+	const int lookup = px_lookup_named(what->s, (size_t)what->len);
+	struct px_value v;
+
+	(void)msg;
+	if (lookup < 0) {
+		LM_ERR("exchange_get: there is no %.*s; availability, until, gateway and age are\n",
+		       what->len, what->s);
+		return ki_value(NULL);
+	}
+	px_lookup(&module, (enum px_lookup)lookup, aor->s, (size_t)aor->len, &v);
+	return ki_value(&v);
+}
+
+/* As $exchange(field). */
+static sr_kemi_xval_t *ki_event(sip_msg_t *msg, str *name)
+{
+	const int field = px_event_named(name->s, (size_t)name->len);
+
+	(void)msg;
+	return ki_value(event && field >= 0 && px_event_has(event->kind, (enum px_event_field)field)
+	                    ? &event->value[field]
+	                    : NULL);
+}
+
+#define KEMI(name, type, function, ...)                                                            \
+	{                                                                                          \
+		str_init(MODULE), str_init(name), type, function,                                  \
+		{                                                                                  \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
+	}
+static sr_kemi_t kemi_exports[] = {
+    KEMI("exchange_enable", SR_KEMIP_INT, ki_enable, SR_KEMIP_STR),
+    KEMI("exchange_enable_mailbox", SR_KEMIP_INT, ki_enable_mailbox, SR_KEMIP_STR, SR_KEMIP_STR),
+    KEMI("exchange_disable", SR_KEMIP_INT, ki_disable, SR_KEMIP_STR),
+    KEMI("exchange_refresh", SR_KEMIP_INT, ki_refresh, SR_KEMIP_STR),
+    KEMI("exchange_get", SR_KEMIP_XVAL, ki_get, SR_KEMIP_STR, SR_KEMIP_STR),
+    KEMI("exchange_event", SR_KEMIP_XVAL, ki_event, SR_KEMIP_STR),
+    {{0, 0}, {0, 0}, 0, NULL, {0}}};
+
+/* ---- event routes ---- */
+
+/* Kamailio's grammar has no underscore before the colon; the pua_ of event_route[pua_exchange:state] it skips. */
+static char *const event_route[] = {
+    [PX_EVENT_STATE] = "exchange:state", [PX_EVENT_HEALTH] = "exchange:gateway"};
+
+static struct action *event_actions(enum px_event_kind kind)
+{
+	const int i = route_lookup(&event_rt, event_route[kind]);
+
+	return i < 0 ? NULL : event_rt.rlist[i];
+}
+
+/* Whether anybody wants to hear; without, there is no process for it. */
+static bool events_wanted(void)
+{
+	return event_callback.len > 0 || event_actions(PX_EVENT_STATE) ||
+	       event_actions(PX_EVENT_HEALTH);
+}
+
+static void run_event(void *unused, const struct px_event *e)
+{
+	sr_kemi_eng_t *engine = event_callback.len > 0 ? sr_kemi_eng_get() : NULL;
+	struct action *actions = event_actions(e->kind);
+	str name = {event_route[e->kind], (int)strlen(event_route[e->kind])};
+	struct run_act_ctx ctx;
+	sip_msg_t *msg;
+
+	(void)unused;
+	if (!engine && !actions)
+		return;
+	msg = faked_msg_next();
+	event = e;
+	set_route_type(EVENT_ROUTE);
+	init_run_actions_ctx(&ctx);
+	if (engine)
+		sr_kemi_ctx_route(engine, &ctx, msg, EVENT_ROUTE, &event_callback, &name);
+	else
+		run_top_route(actions, msg, &ctx);
+	event = NULL;
+	ksr_msg_env_reset();
+}
+
 /* ---- processes ---- */
 
 static int mod_init(void)
@@ -228,8 +500,12 @@ static int mod_init(void)
 		LM_ERR("RPC and statistics can't be registered\n");
 		return -1;
 	}
-	register_procs(1);
-	cfg_register_child(1);
+	if (events_wanted() && faked_msg_init() < 0) {
+		LM_ERR("no memory for event routes\n");
+		return -1;
+	}
+	register_procs(events_wanted() ? 2 : 1);
+	cfg_register_child(events_wanted() ? 2 : 1);
 	return 0;
 }
 
@@ -259,32 +535,45 @@ static void update_cfg(void)
 	cfg_update();
 }
 
-static int child_init(int rank)
+/* The process in which the routes of events run, like those of requests. */
+static int fork_events(void)
+{
+	const int pid = fork_process(PROC_XWORKER, "Exchange presence events", 0);
+
+	if (pid < 0)
+		LM_ERR("the process for events can't be forked\n");
+	if (pid != 0)
+		return pid < 0 ? -1 : 0;
+	if (cfg_child_init())
+		_exit(1);
+	px_events_run(&module, run_event, update_cfg);
+}
+
+static int fork_supervisor(void)
 {
 	const pid_t main_pid = getpid();
-	int pid;
+	const int pid = fork_process(PROC_NOCHLDINIT, "Exchange presence supervisor", 0);
 
-	if (rank == PROC_INIT)
-		return px_module_check_again(&module) < 0 ? -1 : 0;
-	if (rank == PROC_POSTCHILDINIT)
-		return 0;
-	if (rank != PROC_MAIN) {
-		px_module_leave(&module);
-		return 0;
-	}
-	pid = fork_process(PROC_NOCHLDINIT, "Exchange presence supervisor", 0);
-	if (pid < 0) {
+	if (pid < 0)
 		LM_ERR("the supervisor can't be forked\n");
-		return -1;
-	}
-	if (pid > 0) {
-		px_module_leave(&module);
-		return 0;
-	}
+	if (pid != 0)
+		return pid < 0 ? -1 : 0;
 	if (cfg_child_init())
 		_exit(1);
 	px_module_supervise(&module, main_pid, update_cfg);
 	_exit(0);
+}
+
+static int child_init(int rank)
+{
+	if (rank == PROC_INIT)
+		return px_module_check_again(&module) < 0 ? -1 : 0;
+	if (rank == PROC_POSTCHILDINIT)
+		return 0;
+	if (rank == PROC_MAIN && fork_supervisor() < 0)
+		return -1;
+	px_module_leave(&module);
+	return rank == PROC_MAIN && events_wanted() ? fork_events() : 0;
 }
 
 /* ---- what Kamailio looks for ---- */
@@ -292,12 +581,21 @@ static int child_init(int rank)
 #pragma GCC visibility push(default)
 MODULE_VERSION
 extern struct module_exports exports;
+int mod_register(char *path, int *dlflags, void *p1, void *p2);
 #pragma GCC visibility pop
 
 struct module_exports exports = {
     .name = MODULE,
     .dlflags = DEFAULT_DLFLAGS,
+    .cmds = cmd_exports,
     .params = param_exports,
+    .pv_items = pv_exports,
     .init_mod_f = mod_init,
     .init_child_f = child_init,
 };
+
+int mod_register(char *path, int *dlflags, void *p1, void *p2)
+{
+	(void)path, (void)dlflags, (void)p1, (void)p2;
+	return sr_kemi_modules_add(kemi_exports);
+}

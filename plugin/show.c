@@ -23,6 +23,11 @@ static const char *const origin_name[] = {"cfg", "file", "db", "rpc", "script"};
 #define LOGIN_HELD 3
 #define TIME_SIZE sizeof "2026-12-01T10:00:00Z"
 
+const char *px_show_health(uint32_t health)
+{
+	return NAME(health_name, health);
+}
+
 struct px_show_now px_show_now(void)
 {
 	struct timespec mono, wall;
@@ -360,7 +365,7 @@ void px_show_gateways(const struct px_board_reader *b, const struct px_rows *row
 	for (uint32_t i = 0; px_board_gateway_read(b, i, &g); i++) {
 		rows->begin(ctx);
 		rows->text(ctx, "name", g.name);
-		rows->text(ctx, "health", NAME(health_name, g.health));
+		rows->text(ctx, "health", px_show_health(g.health));
 		rows->number(ctx, "users", g.users);
 		rows->number(ctx, "requests", (int64_t)g.requests);
 		rows->number(ctx, "errors", (int64_t)g.errors);
@@ -428,6 +433,8 @@ uint64_t px_stat(const struct px_board_reader *b, enum px_stat which, struct px_
 		return epoch > 0 ? epoch - 1 : 0;
 	case PX_STAT_log_lost:
 		return c.log_lost;
+	case PX_STAT_commands_lost:
+		return px_board_lost(b);
 	case PX_STAT_COUNT:
 		break;
 	}

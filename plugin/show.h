@@ -68,6 +68,9 @@ void px_show_gateways(const struct px_board_reader *b, const struct px_rows *row
 void px_show_stats(const struct px_board_reader *b, struct px_show_now now,
                    const struct px_rows *rows);
 
+/* "up", "down", "refused": a gateway's. */
+const char *px_show_health(uint32_t health);
+
 /* Statistics: X(name, help). Gauges, and counters since the worker's start (worker_restarts: since
  * the proxy's). */
 #define PX_STATS(X)                                                                                \
@@ -89,7 +92,8 @@ void px_show_stats(const struct px_board_reader *b, struct px_show_now now,
 	X(subscribes, "Subscribe requests")                                                        \
 	X(worker_up, "1: the worker runs; 0: it is silent")                                        \
 	X(worker_restarts, "times that the worker was started again")                              \
-	X(log_lost, "log lines of the worker that found no room")
+	X(log_lost, "log lines of the worker that found no room")                                  \
+	X(commands_lost, "commands of the routing script that found no room, or no worker")
 
 enum px_stat {
 #define PX_STAT_ENUM(name, help) PX_STAT_##name,

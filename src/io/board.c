@@ -135,6 +135,15 @@ static void current_state(const struct px_board *b, uint32_t i, struct px_board_
 		memset(out, 0, sizeof *out);
 }
 
+/* Tells those who follow changes that a row was written. */
+static void tell(struct px_board *b, uint32_t i)
+{
+	const uint64_t n = atomic_load_explicit(&b->head->told, memory_order_relaxed);
+
+	atomic_store_explicit(&b->head->told_row[n % PX_BOARD_TOLD], i, memory_order_relaxed);
+	atomic_store_explicit(&b->head->told, n + 1, memory_order_release);
+}
+
 static void free_row(struct px_board *b, uint32_t i)
 {
 	struct px_board_row *row = px_board_row_at(b->head, i);
@@ -147,6 +156,7 @@ static void free_row(struct px_board *b, uint32_t i)
 	store_cell(&row->state.sequence, row->state.copy[0], &now, sizeof now);
 	end_change(b);
 	add_free(b, i);
+	tell(b, i);
 }
 
 /* Whatever a killed writer left behind is put in order: the rows tell. */
@@ -379,6 +389,7 @@ void px_board_put(struct px_board *b, const struct px_user_view *v, enum px_boar
 		link_row(b, i, s.key_hash);
 		end_change(b);
 	}
+	tell(b, i);
 }
 
 void px_board_drop(struct px_board *b, uint32_t user)

@@ -49,19 +49,23 @@ def is_worker(pid):
 class Proxy(Kamailio):
     """settings: {"name": value}, a list is a repeated one; they replace those of the sample, and an
     int goes without quotes. more: lines before the first module. listen: without "tcp" there is
-    no RPC over HTTP."""
+    no RPC over HTTP. route: statements for requests that the sample refuses. voicemail: host and
+    port for calls of those who are away."""
 
-    def __init__(self, folder, settings, more="", listen=("udp", "tcp"), debug=2, **kwargs):
+    def __init__(self, folder, settings, more="", listen=("udp", "tcp"), debug=2, route="",
+                 voicemail="127.0.0.1:9", **kwargs):
         super().__init__(folder, **kwargs)
         self.settings = {"worker": WORKER, **settings}
         self.more, self.listen, self.debug = more, listen, debug
+        self.route, self.voicemail = route, voicemail
 
     def configuration(self):
         cfg = SAMPLE.read_text()
 
         def put(pattern, text):
             nonlocal cfg
-            cfg, n = re.subn(pattern, lambda _: text, cfg, flags=re.M)
+            cfg, n = re.subn(pattern, lambda m: text(m[0]) if callable(text) else text, cfg,
+                             flags=re.M)
             assert n == 1, f"{pattern} is {n} times in {SAMPLE}"
 
         lines = []
@@ -78,6 +82,8 @@ class Proxy(Kamailio):
         put("/run/kamailio/kamailio_ctl", str(self.folder / "ctl"))
         put(r"^children=4\n", f"children={self.processes}\ndebug={self.debug}\n")
         put('"clean_period", 10', f'"clean_period", {self.clean_s}')
+        put("voicemail.example.com", self.voicemail)
+        put(r'^\tsl_send_reply\("405"', lambda found: self.route + found)
         return cfg
 
     def log(self):

@@ -57,8 +57,8 @@ class Message:
         return found[1] if found else None
 
 
-class Publisher:
-    """Publishes for anybody, to the presence server at port; remembers no ETag itself."""
+class Sender:
+    """Asks the proxy at port, over UDP."""
 
     def __init__(self, port):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -66,26 +66,21 @@ class Publisher:
         self.socket.connect(("127.0.0.1", port))
         self.port = self.socket.getsockname()[1]
 
-    def publish(self, aor, body=None, expires=3600, etag=None):
-        """Sends a PUBLISH, again when it seems lost; returns its final answer, a Message."""
-        n = next(_unique)
-        body = (body or "").encode()
+    def ask(self, method, aor, sender=None, body="", headers=()):
+        """Sends a request to aor, again when it seems lost; returns its final answer, a Message."""
+        call_id = f"{method.lower()}-{self.port}-{next(_unique)}"
+        body = body.encode()
         lines = [
-            f"PUBLISH sip:{aor} SIP/2.0",
-            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK{self.port}-{n}",
+            f"{method} sip:{aor} SIP/2.0",
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK{call_id}",
             "Max-Forwards: 70",
-            f"From: <sip:{aor}>;tag=p{n}",
+            f"From: <sip:{sender or aor}>;tag=t{call_id}",
             f"To: <sip:{aor}>",
-            f"Call-ID: publish-{self.port}-{n}",
-            "CSeq: 1 PUBLISH",
-            "Event: presence",
-            f"Expires: {expires}",
+            f"Call-ID: {call_id}",
+            f"CSeq: 1 {method}",
+            *headers,
             f"Content-Length: {len(body)}",
         ]
-        if etag:
-            lines.append(f"SIP-If-Match: {etag}")
-        if body:
-            lines.append("Content-Type: application/pidf+xml")
         data = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
         for attempt in range(6):
             self.socket.send(data)
@@ -93,11 +88,33 @@ class Publisher:
             try:
                 while True:
                     answer = Message(self.socket.recv(65536))
-                    if answer.get("Call-ID") == f"publish-{self.port}-{n}" and answer.status >= 200:
+                    if answer.get("Call-ID") == call_id and answer.status >= 200:
                         return answer
             except (socket.timeout, ConnectionRefusedError):
                 pass
-        raise AssertionError(f"no answer to the PUBLISH of {aor}")
+        raise AssertionError(f"no answer to {method} {aor}")
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Publisher(Sender):
+    """Publishes for anybody, to the presence server at port; remembers no ETag itself."""
+
+    def publish(self, aor, body=None, expires=3600, etag=None):
+        """Its final answer, a Message."""
+        headers = ["Event: presence", f"Expires: {expires}"]
+        if etag:
+            headers.append(f"SIP-If-Match: {etag}")
+        if body:
+            headers.append("Content-Type: application/pidf+xml")
+        return self.ask("PUBLISH", aor, body=body or "", headers=headers)
 
     def put(self, aor, *args, etag=None, expires=3600, **kwargs):
         """Publishes pidf(aor, …), which must be accepted; returns the SIP-ETag."""
@@ -108,9 +125,6 @@ class Publisher:
     def remove(self, aor, etag):
         answer = self.publish(aor, None, 0, etag)
         assert answer.status == 200, answer.start
-
-    def close(self):
-        self.socket.close()
 
 
 class Notifier:
