@@ -20,6 +20,8 @@ enum px_verdict {
 	PX_V_BUSY, /* throttled: back off, nobody moves */
 	PX_V_DENIED, /* login or impersonation refused on this gateway: ask one other before the pool is held */
 	PX_V_USER,      /* this user's own trouble (no mailbox, no right): park the user */
+	PX_V_UNREADABLE, /* READ: what this mailbox shows to others doesn't tell; READ_ONE may */
+	PX_V_WIDE, /* READ_ONE: there is too much between from and until: ask for half of it */
 	PX_V_TRANSIENT, /* back off for this request, keep everything */
 	PX_V_VERSION, /* this server doesn't know the version that was asked with: ask in an older one */
 	PX_V_KIND, /* this kind of subscription doesn't work at this gateway: the next kind, there */
@@ -38,30 +40,10 @@ enum px_http_fail {
 	PX_HTTP_LOCAL /* out of memory, descriptors: our own trouble, the server's not to blame */
 };
 
-/* What of TLS failed. */
-enum px_tls_fault {
-	PX_TLS_FINE,
-	PX_TLS_PROTOCOL, /* the handshake: no common version or cipher, or no TLS at all */
-	PX_TLS_CHAIN,    /* the certificate's issuer isn't trusted */
-	PX_TLS_NAME,     /* the certificate is for other hosts */
-	PX_TLS_TIME      /* it, or one above it, has expired or isn't valid yet */
-};
-
-/* Who answered, as far as it got. A connection that was kept has told its certificate before: names is "" then. */
-struct px_http_peer {
-	char address[48];       /* "192.0.2.1"; "": no connection was made */
-	char tls[16];           /* "TLSv1.3" */
-	char names[88];         /* that its certificate is for, cut to fit */
-	struct px_wall expires; /* its certificate */
-	struct px_wall date;    /* the server's clock, whole seconds (Date); each 0: not told */
-};
-
 struct px_http_answer {
 	enum px_http_fail fail;
-	enum px_tls_fault tls;           /* fail is PX_HTTP_TLS: what of it */
-	const struct px_http_peer *peer; /* NULL: nothing is known; borrowed */
-	int status;                      /* 0 if none came */
-	int64_t retry_after_ms;          /* Retry-After; -1: none */
+	int status;             /* 0 if none came */
+	int64_t retry_after_ms; /* Retry-After; -1: none */
 	const char *type; /* Content-Type, lower case without parameters; NULL: none; borrowed */
 	const char *
 	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
@@ -95,7 +77,7 @@ enum px_ask {
 	PX_ASK_POLL, /* mailbox, id[0..n) [, folder, watermark]: has something changed? n is at most poll_max */
 	PX_ASK_READ,     /* name[0..n), from, until: by what the account itself may see of them */
 	PX_ASK_READ_ONE, /* mailbox, from, until [, folder, offset]: its calendar folder, expanded */
-	PX_ASK_OOF,      /* name[0..n): are automatic replies on? */
+	PX_ASK_OOF, /* mailbox = name[0], name[0..n), n at most oof_max: are automatic replies on? */
 	PX_ASK_PROBE, /* mailbox: the cheapest request that shows login and impersonation; from, until */
 	PX_ASKS
 };
@@ -141,7 +123,7 @@ enum px_item_kind {
 	PX_ITEM_CLOSED, /* the server ends the stream as agreed */
 	PX_ITEM_GONE,   /* id: the server doesn't know this subscription */
 	PX_ITEM_MORE,   /* id: more waits; poll again at once */
-	PX_ITEM_OOF     /* index, away, from, until (0: no end): automatic replies */
+	PX_ITEM_OOF /* index, away: automatic replies are on, or will be; from, until: only then (0: no such end) */
 };
 
 /* All borrowed for the call. */
@@ -164,19 +146,6 @@ typedef void px_item_h(void *arg, const struct px_item *item);
 #define PX_DETAIL_MAX 200
 #define PX_SERVER_MAX 32
 
-/* Whose fault a verdict is, for the troubleshooter; the core acts on the verdict alone. */
-enum px_fault {
-	PX_FAULT_NONE,        /* what its verdict says */
-	PX_FAULT_SERVICE,     /* no such service, or it can't serve */
-	PX_FAULT_LOGIN,       /* the account, its password */
-	PX_FAULT_RIGHTS,      /* the account has no right on this server */
-	PX_FAULT_USER_RIGHTS, /* it has, but not on this mailbox */
-	PX_FAULT_MAILBOX,     /* there is no such mailbox */
-	PX_FAULT_CALENDAR,    /* there is, but its calendar can't be read */
-	PX_FAULT_THROTTLED,
-	PX_FAULT_PASSING
-};
-
 struct px_reply {
 	enum px_verdict verdict;
 	int64_t backoff_ms; /* the server's wish; 0: none */
@@ -196,7 +165,10 @@ struct px_backend {
 	unsigned (*kinds)(
 	    unsigned version); /* PX_KIND_BIT()s that there can be at a server of that version */
 	size_t read_max;       /* mailboxes in one PX_ASK_READ; 0: there is only READ_ONE */
-	size_t stream_max;     /* ids in one PX_ASK_STREAM */
+	bool read_one;         /* there is PX_ASK_READ_ONE */
+	size_t (*oof_max)(
+	    unsigned version); /* mailboxes in one PX_ASK_OOF; one alone is always allowed. NULL: there is none */
+	size_t stream_max; /* ids in one PX_ASK_STREAM */
 	size_t poll_max; /* ids in one PX_ASK_POLL, all of one mailbox's server; 0: there is none */
 	size_t id_max;   /* bytes of the longest subscription id that is accepted */
 	bool locates;    /* a calendar's path must be asked for first */
@@ -222,9 +194,6 @@ struct px_backend {
 	void (*done)(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out);
 
 	void (*parse_free)(struct px_parse *p); /* NULL is fine */
-
-	/* Whose fault a code is that stands in px_reply or px_item; NULL: always what the verdict says. */
-	enum px_fault (*fault)(const char *code);
 
 	/*
 	 * Reads what a listener heard, one whole message. Its items (CHANGED, ALIVE, GONE, each with its id) are told if all of it is right; how many there

@@ -357,9 +357,11 @@ void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
 		px_watch_event(e, r->index, PX_W_DEFERRED, now);
 		break;
 	case PX_V_USER:
+	case PX_V_UNREADABLE:
 		px_watch_event(e, r->index, PX_W_USER, now);
 		break;
 	case PX_V_OK:
+	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
 	case PX_V_VERSION:
 	case PX_V_KIND:

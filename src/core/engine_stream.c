@@ -319,8 +319,10 @@ void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *repl
 		stream_do(e, i, PX_S_BLOCKED, now);
 		break;
 	case PX_V_USER:
+	case PX_V_UNREADABLE:
 		stream_do(e, i, PX_S_REFUSED, now);
 		break;
+	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
 	case PX_V_VERSION:
 	case PX_V_KIND:

@@ -26,6 +26,8 @@ unsigned px_read_answered(struct px_read *r, enum px_verdict v, unsigned users, 
 		return PX_R_MARK | PX_R_END;
 	case PX_V_LOST:
 	case PX_V_USER:
+	case PX_V_UNREADABLE:
+	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
 	case PX_V_VERSION:
 	case PX_V_KIND:
@@ -39,7 +41,7 @@ unsigned px_read_answered(struct px_read *r, enum px_verdict v, unsigned users, 
 	rest(r, now);
 	/* the first time it may have been the server's bad moment; then somebody in it is to blame
 	 */
-	return r->failures > 1 || v == PX_V_USER ? PX_R_SPLIT : 0;
+	return r->failures > 1 || v == PX_V_USER || v == PX_V_UNREADABLE ? PX_R_SPLIT : 0;
 }
 
 unsigned px_read_tick(struct px_read *r, struct px_now now)
