@@ -967,10 +967,11 @@ static bool word_in(struct call *call, const char *name, const char *off, const 
 
 static json_t *post_webdav(struct call *call)
 {
-	static const char *const known[] = {"urls",          "poll",        "denied_status",
-	                                    "max_lifetime",  "lose_notify", "notify_twice",
-	                                    "notify_repeat", NULL};
+	static const char *const known[] = {
+	    "urls",         "poll",          "denied_status", "max_lifetime", "lose_notify",
+	    "notify_twice", "notify_repeat", "login",         "logon_page",   NULL};
 	struct dav *d = call->c->dav;
+	struct logon *logon = front_logon(call->c->front);
 	json_int_t lifetime, lose, repeat, status;
 	const char *key;
 	json_t *v;
@@ -991,6 +992,8 @@ static json_t *post_webdav(struct call *call)
 	    !number_in(call, "notify_repeat", 1000000, d->subs->repeat_ms / 1000, &repeat) ||
 	    !number_in(call, "denied_status", 499, d->denied_status, &status) ||
 	    !word_in(call, "urls", "asked", "backend", &d->back_end_urls) ||
+	    !word_in(call, "login", "basic", "forms", &logon->on) ||
+	    !word_in(call, "logon_page", "there", "missing", &logon->page_missing) ||
 	    !word_in(call, "poll", "any", "own", &d->poll_own_uri))
 		return NULL;
 	if (status != 401 && status != 403)
@@ -1046,6 +1049,9 @@ static json_t *dispatch(struct call *call)
 	}
 	if (route(call, "POST", 1, "webdav", NULL))
 		return post_webdav(call);
+	if (route(call, "POST", 2, "webdav", "logoff"))
+		return json_pack("{s:I}", "dropped",
+		                 (json_int_t)logon_drop(front_logon(call->c->front)));
 	if (route(call, "POST", 2, "webdav", "shutdown"))
 		return json_pack("{s:I}", "dropped",
 		                 (json_int_t)davsubs_shut_down(call->c->dav->subs));

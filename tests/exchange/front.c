@@ -76,6 +76,7 @@ struct front {
 	struct loop *loop;
 	struct ews *ews;
 	struct dav *dav; /* NULL: there is no OWA front end */
+	struct logon logon;
 	struct cas cas[CAS_MAX];
 	unsigned n; /* of them */
 	char *account, *password;
@@ -409,11 +410,18 @@ static enum MHD_Result send_stream(struct ask *a, struct stream *st)
 	return send_response(a, 200, r);
 }
 
+static bool login_is(void *arg, const char *user, const char *password)
+{
+	const struct front *f = arg;
+
+	return strcasecmp(user, f->account) == 0 && strcmp(password, f->password) == 0;
+}
+
 static bool login_right(struct ask *a)
 {
 	const char *h = MHD_lookup_connection_value(a->mhd, MHD_HEADER_KIND, "Authorization");
 	struct front *f = a->cas->front;
-	char plain[600];
+	char plain[600], *colon;
 	long n;
 	bool ok;
 
@@ -423,9 +431,10 @@ static bool login_right(struct ask *a)
 	if (n < 0)
 		return false;
 	plain[n] = '\0';
-	ok = strncasecmp(plain, f->account, strlen(f->account)) == 0 &&
-	     plain[strlen(f->account)] == ':' &&
-	     strcmp(plain + strlen(f->account) + 1, f->password) == 0;
+	colon = strchr(plain, ':');
+	if (colon)
+		*colon = '\0';
+	ok = colon && login_is(f, plain, colon + 1);
 	explicit_bzero(plain, sizeof plain);
 	return ok;
 }
@@ -468,10 +477,42 @@ static enum MHD_Result add_ids(void *arg, enum MHD_ValueKind kind, const char *n
 	return MHD_YES;
 }
 
+/* Counts an answer of the OWA front end, and sends it. */
+static enum MHD_Result send_owa(struct ask *a, enum request_kind kind, struct dav_answer *out)
+{
+	char reason[24];
+
+	counters_of(a->cas)->requests[kind]++;
+	a->head = out->head;
+	if (out->status >= 400) {
+		snprintf(reason, sizeof reason, "http-%u", out->status);
+		refused(a->cas, reason);
+	}
+	if (out->type && strcmp(out->type, "text/xml") == 0)
+		return send_xml(a, out->status, &out->body);
+	return send_other(a, out->status, out->type, &out->body);
+}
+
+static enum logon_result log_on(struct ask *a, const struct dav_ask *ask, struct dav_answer *out)
+{
+	const struct logon_ask l = {.method = ask->method,
+	                            .path = ask->path,
+	                            .host = ask->host,
+	                            .cookie = header_of(a, "Cookie"),
+	                            .content_type = ask->content_type,
+	                            .translate = header_of(a, "Translate"),
+	                            .body = ask->body,
+	                            .len = ask->len};
+	struct front *f = a->cas->front;
+
+	return logon_look(&f->logon, &l, login_is, f, f->loop->now_ms, out);
+}
+
 static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *method)
 {
 	struct cas *c = a->cas;
-	struct dav *d = c->front->dav;
+	struct front *f = c->front;
+	struct dav *d = f->dav;
 	struct cas_counters *n = counters_of(c);
 	enum request_kind kind = dav_kind(method, url);
 	struct dav_ask ask = {.method = method,
@@ -488,34 +529,34 @@ static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *me
 	                      .body = a->body.p ? a->body.p : "",
 	                      .len = a->body.len};
 	struct dav_answer out = {.status = 404};
-	char reason[24];
 
-	if (!login_right(a)) {
+	if (a->too_big)
+		return send_status(a, 413, -1);
+	if (f->logon.on && logon_is_form(&f->logon, method, url)) {
+		kind = REQ_LOGON; /* faults hold for it whether or not it is right */
+	} else if (f->logon.on) {
+		if (log_on(a, &ask, &out) != LOGON_PASSED)
+			return send_owa(a, kind, &out);
+	} else if (!login_right(a)) {
 		n->failed_logins += has_credentials(a);
 		return send_status(a, 401, -1);
 	}
-	if (a->too_big)
-		return send_status(a, 413, -1);
 	choose_fault(a, kind);
 	if (a->wire.spoil.how == BREAK_STATUS)
 		return send_status(a, a->wire.spoil.status, a->wire.spoil.retry_after);
 	if (a->wire.spoil.how == BREAK_PAGE)
 		return send_page(a);
+	if (kind == REQ_LOGON) {
+		n->failed_logins += log_on(a, &ask, &out) == LOGON_WRONG;
+		return send_owa(a, kind, &out);
+	}
 	MHD_get_connection_values(a->mhd, MHD_HEADER_KIND, add_ids, a);
 	ask.subscription_id = a->ids.p;
 	d->now_ms = c->front->loop->now_ms;
 	d->wall_s = c->front->loop->wall_s;
 	d->denied = c->front->ews->denied[c->index];
 	dav_answer(d, &ask, &out);
-	n->requests[kind]++;
-	a->head = out.head;
-	if (out.status >= 400) {
-		snprintf(reason, sizeof reason, "http-%u", out.status);
-		refused(c, reason);
-	}
-	if (out.type && strcmp(out.type, "text/xml") == 0)
-		return send_xml(a, out.status, &out.body);
-	return send_other(a, out.status, out.type, &out.body);
+	return send_owa(a, kind, &out);
 }
 
 static enum MHD_Result answer(struct ask *a, const char *url, const char *method)
@@ -837,8 +878,11 @@ int front_fail(struct front *f, unsigned cas, const struct front_failure *x)
 	c->status = x->status;
 	c->retry_after = x->retry_after;
 	snprintf(c->code, sizeof c->code, "%s", x->code ? x->code : "");
-	if (x->how == AIL_REFUSE)
+	if (x->how == AIL_REFUSE) {
 		stop(c);
+		if (c->owa) /* they lived in its memory */
+			logon_drop(&f->logon);
+	}
 	if (x->how == AIL_HANG || x->how == AIL_FREEZE)
 		mute(c, true);
 	if (x->how == AIL_FREEZE) {
@@ -882,6 +926,12 @@ void front_password(struct front *f, const char *password)
 		explicit_bzero(f->password, strlen(f->password));
 	free(f->password);
 	f->password = xstrdup(password);
+	logon_drop(&f->logon);
+}
+
+struct logon *front_logon(struct front *f)
+{
+	return &f->logon;
 }
 
 struct front *front_new(const struct front_options *o, struct loop *loop, struct ews *ews,
@@ -893,6 +943,7 @@ struct front *front_new(const struct front_options *o, struct loop *loop, struct
 	f->loop = loop;
 	f->ews = ews;
 	f->dav = dav;
+	f->logon.version = dav ? dav->version : OWA_NONE;
 	f->n = o->ncas + (dav != NULL);
 	f->account = xstrdup(o->account);
 	f->password = xstrdup("");
@@ -940,6 +991,7 @@ void front_free(struct front *f)
 	explicit_bzero(f->password, strlen(f->password));
 	free(f->password);
 	free(f->account);
+	logon_drop(&f->logon);
 	forget_faults(f);
 	free(f);
 }

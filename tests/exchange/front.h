@@ -9,6 +9,7 @@
 #include "cert.h"
 #include "dav.h"
 #include "ews.h"
+#include "logon.h"
 #include "loop.h"
 #include "wire.h"
 
@@ -42,7 +43,10 @@ struct front;
 struct front *front_new(const struct front_options *o, struct loop *loop, struct ews *ews,
                         struct dav *dav, const struct cert_ca *ca, const char **why);
 void front_free(struct front *f);
+/* Sessions end with it: their cookies held the old one. */
 void front_password(struct front *f, const char *password);
+/* How one logs in to the OWA front end. */
+struct logon *front_logon(struct front *f);
 
 unsigned front_count(const struct front *f); /* of all servers */
 int front_port(const struct front *f, unsigned cas);

@@ -44,6 +44,7 @@ static const char usage[] =
     "                         --cas 0 leaves it alone\n"
     "  --dav-urls asked|backend  what URLs in its answers name: the host the client asked, or\n"
     "                         http and a back end that can't be reached (asked)\n"
+    "  --forms                log in to it by forms-based authentication, not Basic\n"
     "  --folders en|de|fr|ja|mixed  what folders are called (en)\n"
     "  --version V            2007_SP1, 2010, 2010_SP1, 2010_SP2, 2013, 2013_SP1, 2015, 2016\n"
     "                         (2013_SP1)\n"
@@ -70,7 +71,7 @@ struct options {
 	unsigned backends;
 	int affinity; /* enum affinity_kind; -1: by version */
 	enum owa_version webdav;
-	bool back_end_urls;
+	bool back_end_urls, forms;
 	int language; /* enum language; -1: mixed */
 	bool empty, exit_on_eof;
 };
@@ -137,6 +138,7 @@ static void read_options(struct options *o, int argc, char **argv)
 		WEBDAV,
 		DAV_URLS,
 		FOLDERS,
+		FORMS,
 		EOF_EXIT,
 		VERBOSE,
 		HELP
@@ -167,6 +169,7 @@ static void read_options(struct options *o, int argc, char **argv)
 	                                      {"webdav", 1, 0, WEBDAV},
 	                                      {"dav-urls", 1, 0, DAV_URLS},
 	                                      {"folders", 1, 0, FOLDERS},
+	                                      {"forms", 0, 0, FORMS},
 	                                      {"exit-on-eof", 0, 0, EOF_EXIT},
 	                                      {"verbose", 0, 0, VERBOSE},
 	                                      {"help", 0, 0, HELP},
@@ -276,6 +279,9 @@ static void read_options(struct options *o, int argc, char **argv)
 				o->language = (int)language;
 			else if (strcmp(optarg, "mixed") != 0)
 				give_up("--folders", "must be en, de, fr, ja or mixed");
+			break;
+		case FORMS:
+			o->forms = true;
 			break;
 		case EOF_EXIT:
 			o->exit_on_eof = true;
@@ -513,6 +519,8 @@ int main(int argc, char **argv)
 	if (!front)
 		give_up("ports", why);
 	front_password(front, password);
+	front_logon(front)->on = o.forms;
+	front_logon(front)->minute_ms = o.limits.minute_ms;
 	explicit_bzero(password, sizeof password);
 	control = control_new(o.control, o.front.ncas, &m.loop, &m.ews, front, &m.dav);
 	if (!control)

@@ -94,6 +94,10 @@ class ExchangeSim:
         """All WebDAV subscriptions are gone, and every Call-Back gets a NOTIFY without an id."""
         return self.request("POST", "/webdav/shutdown", {})["dropped"]
 
+    def end_sessions(self):
+        """All sessions of forms-based authentication are over; returns how many there were."""
+        return self.request("POST", "/webdav/logoff", {})["dropped"]
+
     def counters(self):
         return self.request("GET", "/counters")
 

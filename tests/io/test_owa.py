@@ -5,6 +5,7 @@ import base64
 import http.client
 import socket
 import ssl
+import urllib.parse
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -149,3 +150,41 @@ def test_answers_that_break_off_or_never_end(owa):
     owa.request("POST", "/faults", {"kind": "POLL", "how": "503", "retry_after": 9})
     status, headers, _ = Client(owa)("POLL", CALENDAR, Subscription_id="1")
     assert status == 503 and headers["Retry-After"] == "9"
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def log_on(client, sim, path="/exchweb/bin/auth/owaauth.dll", password=None):
+    """The answer to the form; its cookies are sent from now on."""
+    body = urllib.parse.urlencode({"destination": sim.owa["url"] + "exchange/", "flags": 4,
+                                   "username": sim.account, "password": password or sim.password})
+    status, headers, _ = client("POST", path, body, Content_Type=FORM)
+    cookies = [cookie.split(";")[0] for cookie in headers.get_all("Set-Cookie") or []]
+    client.headers["Cookie"] = "; ".join(cookies)
+    return status, headers
+
+
+def test_forms_instead_of_basic(owa):
+    client = Client(owa)
+    owa.webdav(login="forms")
+    assert client("PROPFIND", "/exchange/user1/", PROPFIND, Depth="0")[0] == 440  # Basic doesn't count
+    status, headers, _ = client("GET", "/exchange/user1/")
+    assert status == 302 and "/exchweb/bin/auth/owalogon.asp?url=" in headers["Location"]
+    client.headers = {}
+    status, headers = log_on(client, owa, password="wrong")
+    assert status == 302 and headers["Location"].endswith("reason=2")
+    status, headers = log_on(client, owa)
+    assert status == 302 and headers["Location"] == owa.owa["url"] + "exchange/"
+    assert client("PROPFIND", "/exchange/user1/", PROPFIND, Depth="0")[0] == 207
+    assert owa.end_sessions() == 1
+    assert client("PROPFIND", "/exchange/user1/", PROPFIND, Depth="0")[0] == 440
+    log_on(client, owa)
+    owa.fail("owa1", "refuse")
+    owa.heal("owa1")
+    client.connection.close()
+    assert client("PROPFIND", "/exchange/user1/", PROPFIND, Depth="0")[0] == 440
+    owa.webdav(logon_page="missing")
+    assert log_on(client, owa)[0] == 404
+    counters = owa.counters()
+    assert counters["requests"]["logon"] == 4 and counters["failed_logins"] == 1
