@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "oracle.h"
+#include "publisher.h"
 #include "when.h"
 
 #define BODY_MAX (64 * 1024 * 1024)
@@ -968,11 +969,13 @@ static bool word_in(struct call *call, const char *name, const char *off, const 
 static json_t *post_webdav(struct call *call)
 {
 	static const char *const known[] = {
-	    "urls",         "poll",          "denied_status", "max_lifetime", "lose_notify",
-	    "notify_twice", "notify_repeat", "login",         "logon_page",   NULL};
+	    "urls",        "poll",         "denied_status", "max_lifetime",
+	    "lose_notify", "notify_twice", "notify_repeat", "login",
+	    "logon_page",  "publish_lag",  "tentative",     "dav_2010",
+	    NULL};
 	struct dav *d = call->c->dav;
 	struct logon *logon = front_logon(call->c->front);
-	json_int_t lifetime, lose, repeat, status;
+	json_int_t lifetime, lose, repeat, status, lag, dav_2010;
 	const char *key;
 	json_t *v;
 
@@ -991,6 +994,9 @@ static json_t *post_webdav(struct call *call)
 	    !number_in(call, "lose_notify", 1000000, d->subs->lose_each, &lose) ||
 	    !number_in(call, "notify_repeat", 1000000, d->subs->repeat_ms / 1000, &repeat) ||
 	    !number_in(call, "denied_status", 499, d->denied_status, &status) ||
+	    !number_in(call, "publish_lag", 1000000, d->publisher->lag_ms / 1000, &lag) ||
+	    !number_in(call, "dav_2010", 599, d->dav_2010, &dav_2010) ||
+	    !word_in(call, "tentative", "published", "missing", &d->publisher->tentative_missing) ||
 	    !word_in(call, "urls", "asked", "backend", &d->back_end_urls) ||
 	    !word_in(call, "login", "basic", "forms", &logon->on) ||
 	    !word_in(call, "logon_page", "there", "missing", &logon->page_missing) ||
@@ -1000,7 +1006,12 @@ static json_t *post_webdav(struct call *call)
 		return bad(call, 400, "denied_status must be 401 or 403");
 	if (!lifetime || (!repeat && json_object_get(call->in, "notify_repeat")))
 		return bad(call, 400, "max_lifetime and notify_repeat are at least a second");
+	if (dav_2010 != 302 && dav_2010 != 404 && dav_2010 != 405 && dav_2010 != 501 &&
+	    dav_2010 != 440)
+		return bad(call, 400, "dav_2010 must be 302, 404, 405, 440 or 501");
 	d->subs->max_lifetime_s = lifetime;
+	d->publisher->lag_ms = lag * 1000;
+	d->dav_2010 = (unsigned)dav_2010;
 	d->subs->lose_each = (unsigned)lose;
 	if (json_object_get(call->in, "notify_repeat"))
 		d->subs->repeat_ms = repeat * 1000;

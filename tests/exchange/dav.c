@@ -45,7 +45,9 @@ enum request_kind dav_kind(const char *method, const char *path)
 	             {"GET", REQ_GET},
 	             {"HEAD", REQ_GET}};
 
-	if (strncasecmp(path, "/exchange", 9) != 0)
+	if (strncasecmp(path, "/public", 7) == 0 && strcmp(method, "GET") == 0)
+		return REQ_FREEBUSY;
+	if (strncasecmp(path, "/exchange", 9) != 0 && strncasecmp(path, "/owa", 4) != 0)
 		return REQ_OTHER;
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (strcmp(kinds[i].method, method) == 0)
@@ -960,4 +962,33 @@ void dav_answer(struct dav *d, const struct dav_ask *ask, struct dav_answer *a)
 	}
 	davpath_free(&path);
 	buf_free(&origin);
+}
+
+bool dav_2010(const struct dav *d, const struct dav_ask *ask, bool has_login, struct dav_answer *a)
+{
+	bool old = strncasecmp(ask->path, "/exchange", 9) == 0,
+	     page = dav_kind(ask->method, ask->path) == REQ_GET;
+
+	if (d->version != OWA_2010 || (!old && !has_login))
+		return false;
+	buf_str(&a->head, "X-OWA-Version: 14.3.123.3\r\n");
+	if (old && (page || d->dav_2010 == 302)) {
+		buf_fmt(&a->head, "Location: https://%s/owa/\r\n",
+		        ask->host ? ask->host : "localhost");
+		dav_status(a, 302);
+	} else if (old) {
+		dav_status(a, d->dav_2010);
+	} else if (page &&
+	           (strcasecmp(ask->path, "/owa") == 0 || strcasecmp(ask->path, "/owa/") == 0)) {
+		buf_str(&a->body, "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.0 "
+		                  "Transitional//EN\">\r\n<html><head>"
+		                  "<title>Outlook Web App</title></head><body></body></html>\r\n");
+		a->status = 200;
+		a->type = "text/html; charset=utf-8";
+	} else if (strncasecmp(ask->path, "/owa", 4) == 0 && !page) {
+		dav_status(a, 501);
+	} else {
+		dav_status(a, 404);
+	}
+	return true;
 }

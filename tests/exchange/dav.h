@@ -17,13 +17,15 @@ enum owa_version { OWA_NONE, OWA_2003, OWA_2007, OWA_2010 };
 struct dav {
 	struct store *store;
 	struct davsubs *subs;
+	struct publisher *publisher;
 	enum owa_version version;
 	bool
 	    back_end_urls; /* URLs in answers name the back end and http, not what the client asked */
 	bool
 	    poll_own_uri; /* a POLL's ids must be of its URI, as the SDK has it; real servers take any */
 	unsigned denied_status; /* 403, or 401: to an account without Receive As */
-	bool denied;            /* Receive As is missing for everybody */
+	unsigned dav_2010; /* what 2010 answers to WebDAV methods: 302 to /owa, 404, 405, 501 */
+	bool denied;       /* Receive As is missing for everybody */
 	int64_t now_ms, wall_s; /* set before each call */
 };
 
@@ -49,6 +51,11 @@ struct dav_answer {
 enum request_kind dav_kind(const char *method, const char *path);
 /* Answers a request below /exchange whose login was right. */
 void dav_answer(struct dav *d, const struct dav_ask *ask, struct dav_answer *a);
+/*
+ * An OWA of 2010 or later, which has no WebDAV: the old paths lead to /owa. False: not answered, it needs a
+ * login first (has_login false), or isn't 2010.
+ */
+bool dav_2010(const struct dav *d, const struct dav_ask *ask, bool has_login, struct dav_answer *a);
 /* Sets the status of an answer without a body. */
 void dav_status(struct dav_answer *a, unsigned status);
 

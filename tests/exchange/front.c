@@ -493,6 +493,39 @@ static enum MHD_Result send_owa(struct ask *a, enum request_kind kind, struct da
 	return send_other(a, out->status, out->type, &out->body);
 }
 
+static enum MHD_Result add_user(void *arg, enum MHD_ValueKind kind, const char *name,
+                                const char *value)
+{
+	struct freebusy_url *url = arg;
+
+	(void)kind;
+	if (strcasecmp(name, "u") == 0 && value && url->n < PUBLISHER_USERS_MAX)
+		url->users[url->n++] = value;
+	return MHD_YES;
+}
+
+static const char *query_of(struct ask *a, const char *name)
+{
+	return MHD_lookup_connection_value(a->mhd, MHD_GET_ARGUMENT_KIND, name);
+}
+
+/* /public/?Cmd=freebusy; false: it isn't that. */
+static bool look_at_freebusy(struct ask *a, const char *url, struct dav_answer *out)
+{
+	const char *cmd = query_of(a, "Cmd");
+	struct freebusy_url ask = {.start = query_of(a, "start"),
+	                           .end = query_of(a, "end"),
+	                           .interval = query_of(a, "interval"),
+	                           .user_agent = header_of(a, "User-Agent")};
+
+	if ((strcasecmp(url, "/public") != 0 && strcasecmp(url, "/public/") != 0) || !cmd ||
+	    strcasecmp(cmd, "freebusy") != 0)
+		return false;
+	MHD_get_connection_values(a->mhd, MHD_GET_ARGUMENT_KIND, add_user, &ask);
+	publisher_answer(a->cas->front->dav->publisher, &ask, out);
+	return true;
+}
+
 static enum logon_result log_on(struct ask *a, const struct dav_ask *ask, struct dav_answer *out)
 {
 	const struct logon_ask l = {.method = ask->method,
@@ -532,6 +565,8 @@ static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *me
 
 	if (a->too_big)
 		return send_status(a, 413, -1);
+	if (dav_2010(d, &ask, false, &out)) /* who comes to the old paths isn't asked for a login */
+		return send_owa(a, kind, &out);
 	if (f->logon.on && logon_is_form(&f->logon, method, url)) {
 		kind = REQ_LOGON; /* faults hold for it whether or not it is right */
 	} else if (f->logon.on) {
@@ -555,7 +590,9 @@ static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *me
 	d->now_ms = c->front->loop->now_ms;
 	d->wall_s = c->front->loop->wall_s;
 	d->denied = c->front->ews->denied[c->index];
-	dav_answer(d, &ask, &out);
+	if (!dav_2010(d, &ask, true, &out) &&
+	    !(kind == REQ_FREEBUSY && look_at_freebusy(a, url, &out)))
+		dav_answer(d, &ask, &out);
 	return send_owa(a, kind, &out);
 }
 

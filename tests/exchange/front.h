@@ -10,6 +10,7 @@
 #include "dav.h"
 #include "ews.h"
 #include "logon.h"
+#include "publisher.h"
 #include "loop.h"
 #include "wire.h"
 

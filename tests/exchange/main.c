@@ -21,6 +21,7 @@
 #include "front.h"
 #include "notifier.h"
 #include "poster.h"
+#include "publisher.h"
 
 static const char usage[] =
     "exchange-sim: an Exchange for tests: one store behind several client access servers\n"
@@ -333,6 +334,7 @@ struct main {
 	struct ews ews;
 	struct dav dav;
 	struct davsubs davsubs;
+	struct publisher publisher;
 	struct notifier notifier;
 	int signal_fd;
 	bool over;
@@ -366,7 +368,7 @@ static void on_wake(void *arg)
 
 	m->ews.now_ms = m->loop.now_ms;
 	m->ews.wall_s = m->loop.wall_s;
-	m->davsubs.now_ms = m->loop.now_ms;
+	m->davsubs.now_ms = m->publisher.now_ms = m->loop.now_ms;
 	subs_wall(m->ews.subs, m->loop.wall_s, m->loop.now_ms);
 }
 
@@ -428,6 +430,7 @@ static void run(struct main *m, struct front *f, struct poster *p)
 		due = least(due, subs_tick(m->ews.subs, m->loop.now_ms));
 		due = least(due, poster_tick(p));
 		due = least(due, davsubs_tick(&m->davsubs, m->loop.now_ms));
+		due = least(due, publisher_tick(&m->publisher, m->loop.now_ms));
 	}
 }
 
@@ -498,6 +501,8 @@ int main(int argc, char **argv)
 		give_up("--account", "isn't a name a mailbox can have");
 	m.dav = (struct dav){.store = store,
 	                     .subs = &m.davsubs,
+	                     .publisher = &m.publisher,
+	                     .dav_2010 = 302,
 	                     .version = o.webdav,
 	                     .back_end_urls = o.back_end_urls,
 	                     .denied_status = 403};
@@ -510,6 +515,7 @@ int main(int argc, char **argv)
 		give_up("127.0.0.2", "can't be bound");
 	davsubs_init(&m.davsubs, store, &counters.cas[o.front.ncas], notifier_send, &m.notifier);
 	m.davsubs.repeat_ms = o.limits.minute_ms;
+	publisher_init(&m.publisher, store);
 	poster = poster_new(&m.loop, m.ews.subs);
 	ca = cert_ca_new();
 	if (!ca)
@@ -533,6 +539,7 @@ int main(int argc, char **argv)
 	poster_free(poster);
 	subs_free(m.ews.subs);
 	davsubs_free(&m.davsubs);
+	publisher_free(&m.publisher);
 	notifier_free(&m.notifier);
 	store_free(store);
 	cert_ca_free(ca);

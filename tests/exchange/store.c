@@ -32,6 +32,8 @@ struct store {
 		void *arg;
 	} listeners[STORE_LISTENERS];
 	unsigned nlisteners;
+	store_before_fn *before;
+	void *before_arg;
 	struct meeting *all; /* scratch of store_meetings */
 	size_t all_cap;
 	struct occurrence *occ; /* scratch of store_expand */
@@ -146,6 +148,12 @@ void store_on_change(struct store *s, store_changed_fn *fn, void *arg)
 		abort();
 	s->listeners[s->nlisteners].fn = fn;
 	s->listeners[s->nlisteners++].arg = arg;
+}
+
+void store_before_change(struct store *s, store_before_fn *fn, void *arg)
+{
+	s->before = fn;
+	s->before_arg = arg;
 }
 
 struct mailbox *store_at(struct store *s, uint32_t index)
@@ -417,18 +425,24 @@ static void expand(struct store *s, const struct meeting *m, int64_t from, int64
 	}
 }
 
+const struct occurrence *store_expand_list(struct store *s, const struct meeting *m, size_t count,
+                                           int64_t from, int64_t to, size_t *n)
+{
+	*n = 0;
+	for (size_t i = 0; i < count; i++)
+		expand(s, &m[i], from, to, n);
+	if (*n)
+		qsort(s->occ, *n, sizeof *s->occ, by_start);
+	return s->occ;
+}
+
 const struct occurrence *store_expand(struct store *s, struct mailbox *mb, int64_t from, int64_t to,
                                       size_t *n)
 {
 	size_t all;
 	const struct meeting *m = store_meetings(s, mb, &all);
 
-	*n = 0;
-	for (size_t i = 0; i < all; i++)
-		expand(s, &m[i], from, to, n);
-	if (*n)
-		qsort(s->occ, *n, sizeof *s->occ, by_start);
-	return s->occ;
+	return store_expand_list(s, m, all, from, to, n);
 }
 
 static void tell(struct store *s, struct mailbox *mb, const struct meeting *m, enum change change,
@@ -447,6 +461,8 @@ static struct meeting *keep(struct mailbox *mb, size_t n)
 
 void store_create(struct store *s, struct mailbox *mb, struct meeting *m)
 {
+	if (s->before)
+		s->before(s->before_arg, mb);
 	m->mailbox = mb->index;
 	m->ordinal = mb->next_ordinal++;
 	m->change = 1;
@@ -458,6 +474,8 @@ struct meeting *store_edit(struct store *s, struct mailbox *mb, uint32_t ordinal
 {
 	if (!mb->exists)
 		return NULL;
+	if (s->before)
+		s->before(s->before_arg, mb);
 	if (mb->lazy && ordinal < SEEDED_MAX) {
 		struct meeting made[SEEDED_MAX];
 		size_t n = generate(s, mb->index, made);

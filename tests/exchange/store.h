@@ -101,6 +101,10 @@ const char *store_domain(const struct store *s); /* of user1 .. userN, lower cas
 #define STORE_ADDRESS 320
 const char *store_address(const struct store *s, const struct mailbox *mb, char out[STORE_ADDRESS]);
 
+/* The one that is told before a calendar changes; NULL: nobody. */
+typedef void store_before_fn(void *arg, struct mailbox *mb);
+void store_before_change(struct store *s, store_before_fn *fn, void *arg);
+
 /* All meetings of a calendar, in no order; valid until the next call on this store. */
 const struct meeting *store_meetings(struct store *s, struct mailbox *mb, size_t *n);
 /*
@@ -110,6 +114,10 @@ const struct meeting *store_meetings(struct store *s, struct mailbox *mb, size_t
 #define STORE_EXPAND_MAX 20000
 const struct occurrence *store_expand(struct store *s, struct mailbox *mb, int64_t from, int64_t to,
                                       size_t *n);
+
+/* The same of meetings that needn't be in the store. */
+const struct occurrence *store_expand_list(struct store *s, const struct meeting *m, size_t count,
+                                           int64_t from, int64_t to, size_t *n);
 
 /* Changes; each tells the listener. ordinal and change of *m are set by store_create. */
 void store_create(struct store *s, struct mailbox *mb, struct meeting *m);

@@ -188,3 +188,28 @@ def test_forms_instead_of_basic(owa):
     assert log_on(client, owa)[0] == 404
     counters = owa.counters()
     assert counters["requests"]["logon"] == 4 and counters["failed_logins"] == 1
+
+
+def test_free_busy_for_what_looks_like_a_browser(owa):
+    owa.add_meeting("user2@example.test", "2026-11-23T01:00:00Z", "2026-11-23T02:00:00Z", "oof")
+    path = ("/public/?cmd=freebusy&start=2026-11-23T00:00:00Z&end=2026-11-23T04:00:00Z&interval=30"
+            "&u=SMTP:user1@example.test&u=SMTP:user2@example.test")
+    client = Client(owa)
+    assert b"<HTML>" in client("GET", path)[2]
+    status, _, body = client("GET", path, User_Agent="Mozilla/4.0 (compatible; MSIE 6.0; Windows NT 5.1)")
+    assert status == 200
+    assert [e.text for e in ET.fromstring(body).iter("{WM}fbdata")] == ["00330000", "00000000", "00330000"]
+    assert owa.counters()["requests"]["freebusy"] == 2
+
+
+def test_a_front_end_of_2010(tmp_path):
+    with ExchangeSim(tmp_path, "--cas", 1, "--webdav", 2010, "--forms", "--users", 5) as sim:
+        client = Client(sim, login=False)
+        status, headers, _ = client("PROPFIND", "/exchange/user1/", PROPFIND, Depth="0")
+        assert status == 302 and headers["Location"].endswith("/owa/")
+        assert headers["X-OWA-Version"].startswith("14.")
+        status, headers, _ = client("GET", "/owa/")
+        assert status == 302 and "/owa/auth/logon.aspx?url=" in headers["Location"]
+        assert client("PROPFIND", "/owa/", PROPFIND, Depth="0")[0] == 440
+        assert log_on(client, sim, "/owa/auth.owa")[0] == 302
+        assert client("PROPFIND", "/owa/", PROPFIND, Depth="0")[0] == 501
