@@ -20,6 +20,7 @@ libs      = $(shell pkg-config --libs $(1) 2>/dev/null)
 CFLAGS_ALL = $(STD) $(WARN) $(INC) $(patsubst -I%,-isystem %,$(call flags,$(PC) $(SIMPC) $(TESTPC)))
 
 ROOMS    := $(wildcard src/core/*.c) $(wildcard src/backend/*.c) $(wildcard src/io/*.c)
+WORKER   := $(wildcard src/*.c)
 PLUGIN   := $(filter-out plugin/kamailio.c plugin/opensips.c,$(wildcard plugin/*.c))
 SIM      := $(filter-out tests/exchange/test_%.c tests/exchange/main.c,$(wildcard tests/exchange/*.c))
 WATCH    := $(filter-out tests/watcher/test_%.c tests/watcher/main.c,$(wildcard tests/watcher/*.c))
@@ -50,14 +51,14 @@ $(BUILD)/asan/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC-asan $<)$(CC) $(CFLAGS_ALL) $(SAN) -MMD -MP -c $< -o $@
 
-$(BUILD)/pua_exchange_worker: $(call objs,obj,src/worker.c $(ROOMS))
+$(BUILD)/pua_exchange_worker: $(call objs,obj,$(WORKER) $(ROOMS))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC))
 $(BUILD)/exchange-sim: $(call objs,obj,tests/exchange/main.c $(SIM))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(SIMPC)) -lpthread
 $(BUILD)/presence-watch: $(call objs,obj,tests/watcher/main.c $(WATCH))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,$(PC) jansson)
 
-$(BUILD)/asan/pua_exchange_worker: $(call objs,asan,src/worker.c $(ROOMS))
+$(BUILD)/asan/pua_exchange_worker: $(call objs,asan,$(WORKER) $(ROOMS))
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC))
 $(BUILD)/asan/exchange-sim: $(call objs,asan,tests/exchange/main.c $(SIM))
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(SIMPC)) -lpthread

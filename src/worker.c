@@ -19,6 +19,7 @@
 #include <sofia-sip/su_log.h>
 
 #include "backend/ews.h"
+#include "check.h"
 #include "core/buf.h"
 #include "core/engine.h"
 #include "core/lang.h"
@@ -70,6 +71,7 @@ struct worker {
 	unsigned wrong;   /* lines of users_file at the start */
 	enum px_board_origin origin;
 
+	struct px_checker *checker;
 	bool leaving;
 	struct px_mono leave_at, beat_at, stats_at;
 	int64_t wall_offset;
@@ -551,7 +553,8 @@ static void say_setting(void *arg, const char *complaint)
 struct options {
 	const char *path;                      /* of the settings; NULL: settings_fd has them */
 	int settings_fd, board_fd, control_fd; /* of the module in the proxy; -1: there is none */
-	bool test;
+	bool test, check;
+	const char *whom; /* check: a gateway's name or a user's AoR; NULL: all gateways */
 };
 
 static const char *settings_name(const struct options *o)
@@ -804,6 +807,7 @@ static void run(struct worker *w)
 
 static void tear_down(struct worker *w)
 {
+	px_checker_free(w->checker);
 	px_control_free(w->control);
 	px_sip_free(w->sip);
 	px_http_free(w->http);
@@ -824,16 +828,153 @@ static void tear_down(struct worker *w)
 	free(w->source);
 }
 
+/* ---- the troubleshooter, without the service ---- */
+
+static void check_turn(void *arg, struct px_now now)
+{
+	struct worker *w = arg;
+
+	(void)now;
+	if (!w->checker)
+		return;
+	px_checker_pump(w->checker);
+	if (px_checker_ended(w->checker))
+		px_loop_stop(w->loop);
+}
+
+/* Whose calendars may be tried: the first users that are on, or the one that was asked for. */
+struct trial {
+	const char *key; /* NULL: anybody */
+	char *mailbox[PX_CHECK_MAILBOXES];
+	unsigned n;
+};
+
+static int try_user(void *arg, const struct px_user_config *u)
+{
+	struct trial *t = arg;
+
+	if (t->key ? strcmp(t->key, u->key) != 0 : !u->on)
+		return 0;
+	t->mailbox[t->n] = strdup(u->mailbox);
+	if (!t->mailbox[t->n])
+		return -ENOMEM;
+	t->n++;
+	return t->key || t->n == PX_CHECK_MAILBOXES ? -ECANCELED : 0; /* enough */
+}
+
+static int find_users(const struct px_settings *s, struct trial *t)
+{
+	struct px_buf text;
+	char why[PX_WHY_MAX];
+	int err = 0;
+
+	for (size_t i = 0; i < s->users && err == 0; i++)
+		err = try_user(t, &s->user[i]);
+	if (err < 0 || !s->users_file)
+		return err;
+	err = px_file_read(s->users_file, USERS_FILE_MAX, false, &text, why);
+	if (err < 0) {
+		px_log(PX_LOG_ERROR, "users_file %s: %s", s->users_file, why);
+		return err;
+	}
+	err = px_users_read(text.data ? text.data : "", text.len, s->mailbox_domain, try_user,
+	                    say_user_line, t);
+	px_buf_free(&text);
+	return err;
+}
+
+/* Which gateway and which users `whom` means. */
+static int find_whom(const struct px_settings *s, const char *whom, struct px_check_config *c,
+                     struct trial *t, char key[PX_AOR_MAX + 1])
+{
+	int err;
+
+	c->only = -1;
+	for (size_t i = 0; whom && i < s->gateways; i++)
+		if (strcasecmp(s->gateway[i].name, whom) == 0)
+			c->only = (int)i;
+	if (whom && c->only < 0) {
+		if (px_key_from_aor(whom, strlen(whom), key)) {
+			px_log(PX_LOG_ERROR,
+			       "--check %s: no gateway has this name, and it is no AoR", whom);
+			return -EINVAL;
+		}
+		t->key = key;
+	}
+	err = find_users(s, t);
+	if (err < 0 && err != -ECANCELED)
+		return err;
+	if (t->key && t->n == 0) {
+		px_log(PX_LOG_ERROR, "--check %s: neither a gateway nor a user has this name",
+		       whom);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+/* 0, or a negative errno: it couldn't be done, or a step failed. */
+static int check(struct worker *w, const struct options *o)
+{
+	struct trial t = {.n = 0};
+	struct px_check_config c = {.backend = &px_ews};
+	char key[PX_AOR_MAX + 1], why[PX_HTTP_WHY];
+	const char **name = NULL;
+	const struct px_settings *s;
+	unsigned wrong = 0;
+	int err = read_settings(w, o);
+
+	if (err < 0)
+		return err;
+	s = w->settings;
+	px_log_open(STDERR_FILENO, s->log_level);
+	c.gateways = (unsigned)s->gateways;
+	c.subscribe = s->subscription != PX_SUBSCRIPTION_NONE;
+	name = calloc(3 * s->gateways, sizeof *name);
+	if (!name)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->gateways; i++) {
+		name[i] = s->gateway[i].name;
+		name[s->gateways + i] = s->gateway[i].url;
+		name[2 * s->gateways + i] = s->gateway[i].host;
+	}
+	c.host = name + 2 * s->gateways;
+	err = find_whom(s, o->whom, &c, &t, key);
+	c.mailbox = (const char *const *)t.mailbox;
+	c.mailboxes = t.n;
+	if (err == 0)
+		err = px_loop_new(&w->loop, check_turn, w);
+	if (err == 0)
+		err = open_http(w);
+	if (err == 0 && (err = px_checker_new(&w->checker, w->loop, w->http, &c, why)) < 0)
+		px_log(PX_LOG_ERROR, "%s", why);
+	if (err == 0) {
+		struct px_buf page = px_buf_new(16 << 20);
+
+		px_loop_mark(w->loop);
+		px_loop_run(w->loop);
+		wrong = px_checker_page(w->checker, name, name + s->gateways, &page);
+		fputs(page.data ? page.data : "", stdout);
+		px_buf_free(&page);
+	}
+	for (unsigned i = 0; i < t.n; i++)
+		free(t.mailbox[i]);
+	free(name);
+	return err == 0 && wrong ? -EREMOTEIO : err;
+}
+
 static int help(void)
 {
 	struct px_buf out = px_buf_new(1 << 20);
 
 	px_settings_print(&out, false);
 	printf(
-	    "usage: pua_exchange_worker -f FILE [-t] [--board-fd N]\n"
+	    "usage: pua_exchange_worker -f FILE [-t | --check [WHOM]] [--board-fd N]\n"
 	    "\n"
 	    "  -f FILE           settings, lines of the form name = value\n"
 	    "  -t                test the file and what it names, and exit\n"
+	    "  --check [WHOM]    ask every gateway step by step what is wrong, say it, and exit: 0 "
+	    "when\n"
+	    "                    nothing is. WHOM: one gateway by its name, or one user by AoR\n"
 	    "  -h                this\n"
 	    "\n"
 	    "The module in the proxy gives it open descriptors:\n"
@@ -886,6 +1027,12 @@ int main(int argc, char **argv)
 			o.test = true;
 			continue;
 		}
+		if (strcmp(argv[i], "--check") == 0) {
+			o.check = true;
+			if (i + 1 < argc && argv[i + 1][0] != '-')
+				o.whom = argv[++i];
+			continue;
+		}
 		if (i + 1 == argc)
 			return usage("an argument isn't understood");
 		if (strcmp(argv[i], "-f") == 0) {
@@ -903,8 +1050,10 @@ int main(int argc, char **argv)
 		return usage("-f FILE is missing");
 	close_up();
 	px_log_open(STDERR_FILENO, PX_LOG_NOTICE);
-	err = set_up(&w, &o);
-	if (err < 0)
+	err = o.check ? check(&w, &o) : set_up(&w, &o);
+	if (o.check)
+		; /* it has said what there is to say */
+	else if (err < 0)
 		px_log(PX_LOG_ERROR, "%s: not started (%s)", settings_name(&o), strerror(-err));
 	else if (o.test && w.wrong + w.refused > 0)
 		err = -EINVAL; /* said line by line; a worker would start with the others */

@@ -773,4 +773,5 @@ const struct px_backend px_ews = {.name = "ews",
                                   .parse_new = parse_new,
                                   .feed = feed,
                                   .done = done,
+                                  .fault = px_ews_fault,
                                   .parse_free = parse_free};

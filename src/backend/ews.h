@@ -40,6 +40,8 @@ extern const struct px_meaning px_ews_table[]; /* sorted by code */
 extern const size_t px_ews_rows;
 const struct px_meaning *px_ews_row(const char *code); /* NULL: unknown */
 
+enum px_fault px_ews_fault(const char *code); /* backend.h */
+
 void px_ews_write(struct px_wire *out, const struct px_query *q);
 
 /* The window is asked for in whole slots: then it doesn't matter whether a server counts digits

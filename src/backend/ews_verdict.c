@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What Exchange's answers mean for us. One table, so that it can be read against Microsoft's list
  * of codes (ResponseCodeType). */
+#include <string.h>
+
 #include "backend/ews.h"
 
 #define LOGON "a logon page answers: forms-based authentication or a proxy stands before /EWS"
@@ -106,4 +108,23 @@ const size_t px_ews_rows = sizeof px_ews_table / sizeof *px_ews_table;
 const struct px_meaning *px_ews_row(const char *code)
 {
 	return px_meaning_of(px_ews_table, px_ews_rows, code);
+}
+
+enum px_fault px_ews_fault(const char *code)
+{
+	static const struct {
+		const char *code;
+		enum px_fault fault;
+	} table[] = {{"ErrorImpersonationDenied", PX_FAULT_RIGHTS},
+	             {"ErrorImpersonateUserDenied", PX_FAULT_USER_RIGHTS},
+	             {"ErrorAccessDenied", PX_FAULT_USER_RIGHTS},
+	             {"ErrorNoFreeBusyAccess", PX_FAULT_CALENDAR},
+	             {"FreeBusyViewType None", PX_FAULT_CALENDAR},
+	             {"MergedOnly", PX_FAULT_CALENDAR},
+	             {"HTTP 403", PX_FAULT_SERVICE}};
+
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (strcmp(code, table[i].code) == 0)
+			return table[i].fault;
+	return PX_FAULT_NONE;
 }

@@ -40,10 +40,30 @@ enum px_http_fail {
 	PX_HTTP_LOCAL /* out of memory, descriptors: our own trouble, the server's not to blame */
 };
 
+/* What of TLS failed. */
+enum px_tls_fault {
+	PX_TLS_FINE,
+	PX_TLS_PROTOCOL, /* the handshake: no common version or cipher, or no TLS at all */
+	PX_TLS_CHAIN,    /* the certificate's issuer isn't trusted */
+	PX_TLS_NAME,     /* the certificate is for other hosts */
+	PX_TLS_TIME      /* it, or one above it, has expired or isn't valid yet */
+};
+
+/* Who answered, as far as it got. A connection that was kept has told its certificate before: names is "" then. */
+struct px_http_peer {
+	char address[48];       /* "192.0.2.1"; "": no connection was made */
+	char tls[16];           /* "TLSv1.3" */
+	char names[88];         /* that its certificate is for, cut to fit */
+	struct px_wall expires; /* its certificate */
+	struct px_wall date;    /* the server's clock, whole seconds (Date); each 0: not told */
+};
+
 struct px_http_answer {
 	enum px_http_fail fail;
-	int status;             /* 0 if none came */
-	int64_t retry_after_ms; /* Retry-After; -1: none */
+	enum px_tls_fault tls;           /* fail is PX_HTTP_TLS: what of it */
+	const struct px_http_peer *peer; /* NULL: nothing is known; borrowed */
+	int status;                      /* 0 if none came */
+	int64_t retry_after_ms;          /* Retry-After; -1: none */
 	const char *type; /* Content-Type, lower case without parameters; NULL: none; borrowed */
 	const char *
 	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
@@ -146,6 +166,19 @@ typedef void px_item_h(void *arg, const struct px_item *item);
 #define PX_DETAIL_MAX 200
 #define PX_SERVER_MAX 32
 
+/* Whose fault a verdict is, for the troubleshooter; the core acts on the verdict alone. */
+enum px_fault {
+	PX_FAULT_NONE,        /* what its verdict says */
+	PX_FAULT_SERVICE,     /* no such service, or it can't serve */
+	PX_FAULT_LOGIN,       /* the account, its password */
+	PX_FAULT_RIGHTS,      /* the account has no right on this server */
+	PX_FAULT_USER_RIGHTS, /* it has, but not on this mailbox */
+	PX_FAULT_MAILBOX,     /* there is no such mailbox */
+	PX_FAULT_CALENDAR,    /* there is, but its calendar can't be read */
+	PX_FAULT_THROTTLED,
+	PX_FAULT_PASSING
+};
+
 struct px_reply {
 	enum px_verdict verdict;
 	int64_t backoff_ms; /* the server's wish; 0: none */
@@ -194,6 +227,9 @@ struct px_backend {
 	void (*done)(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out);
 
 	void (*parse_free)(struct px_parse *p); /* NULL is fine */
+
+	/* Whose fault a code is that stands in px_reply or px_item; NULL: always what the verdict says. */
+	enum px_fault (*fault)(const char *code);
 
 	/*
 	 * Reads what a listener heard, one whole message. Its items (CHANGED, ALIVE, GONE, each with its id) are told if all of it is right; how many there

@@ -72,7 +72,9 @@ struct request {
 	bool no_socket;
 	bool headers_whole; /* libcurl takes an answer that ends in the middle of its headers for a
 	                       good one */
-	bool distrusted;    /* the certificate's check failed, and `certificate` says whose */
+	enum px_tls_fault
+	    distrusted; /* the certificate's check failed, and `certificate` says whose */
+	struct px_http_peer peer;
 	char certificate[PX_DETAIL_MAX + 64];
 	char error[CURL_ERROR_SIZE];
 	struct request *next; /* in its bucket */
@@ -84,7 +86,8 @@ struct px_http {
 	int epoll, timer;
 	struct gateway *gateway;
 	unsigned gateways;
-	char *account, *password;
+	char *account, *password; /* NULL: nobody logs in */
+	enum px_auth auth;
 	struct px_kerberos *kerberos; /* NULL: with this setting there are no tickets */
 	struct curl_slist *headers;
 	px_http_data_h *data;
@@ -213,6 +216,23 @@ static void day_of(const ASN1_TIME *t, char out[16])
 		snprintf(out, 16, "?");
 }
 
+static struct px_wall moment_of(const ASN1_TIME *t)
+{
+	struct tm tm;
+
+	if (!ASN1_TIME_to_tm(t, &tm))
+		return (struct px_wall){0};
+	return (struct px_wall){(int64_t)timegm(&tm) * 1000};
+}
+
+/* What comes from outside, fit for a line of text. */
+static void shown(char *text)
+{
+	for (char *c = text; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
 /* OpenSSL's word on each certificate of a chain, the server's own last: heard, not changed. */
 static int certificate_checked(int ok, X509_STORE_CTX *x)
 {
@@ -227,17 +247,25 @@ static int certificate_checked(int ok, X509_STORE_CTX *x)
 
 	if (!r || !cert || !own || r->distrusted)
 		return ok;
+	snprintf(r->peer.tls, sizeof r->peer.tls, "%s", SSL_get_version(ssl));
 	if (ok && X509_STORE_CTX_get_error_depth(x) > 0)
 		return ok;
 	names_of(own, names, sizeof names);
 	if (!names[0])
 		snprintf(names, sizeof names, "no host at all");
+	_Static_assert(sizeof names == sizeof r->peer.names, "they are the same");
+	memcpy(r->peer.names, names, sizeof names);
+	shown(r->peer.names);
+	r->peer.expires = moment_of(X509_get0_notAfter(own));
 	if (ok) {
 		remember_end_point(r->gateway, own);
 		snprintf(r->certificate, sizeof r->certificate, "the certificate is for %s", names);
 		return ok;
 	}
-	r->distrusted = true;
+	r->distrusted = X509_STORE_CTX_get_error(x) == X509_V_ERR_CERT_HAS_EXPIRED ||
+	                        X509_STORE_CTX_get_error(x) == X509_V_ERR_CERT_NOT_YET_VALID
+	                    ? PX_TLS_TIME
+	                    : PX_TLS_CHAIN;
 	X509_NAME_oneline(X509_get_subject_name(cert), subject, sizeof subject);
 	X509_NAME_oneline(X509_get_issuer_name(cert), issuer, sizeof issuer);
 	day_of(X509_get0_notBefore(cert), from);
@@ -294,6 +322,23 @@ static bool leads_back(const char *name, size_t n)
 	return false;
 }
 
+/* Date (RFC 9110 section 6.6.1): what the server's clock says. */
+static void take_date(struct request *r, const char *line, size_t n)
+{
+	static const char header[] = "date:";
+	const size_t from = sizeof header - 1;
+	char text[64];
+	time_t t;
+
+	if (n < from || n - from >= sizeof text || strncasecmp(line, header, from) != 0)
+		return;
+	memcpy(text, line + from, n - from);
+	text[n - from] = '\0';
+	t = curl_getdate(text, NULL);
+	if (t > 0)
+		r->peer.date = (struct px_wall){(int64_t)t * 1000};
+}
+
 /* Keeps "name=value" of a Set-Cookie line that leads back. One that is too long or odd isn't kept. */
 static void take_cookie(struct request *r, const char *line, size_t n)
 {
@@ -335,6 +380,7 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 		return 0;
 	}
 	take_cookie(r, bytes, size * n);
+	take_date(r, bytes, size * n);
 	return size * n;
 }
 
@@ -477,6 +523,13 @@ static enum px_http_fail fail_of(struct request *r, CURLcode code)
 	}
 }
 
+static enum px_tls_fault tls_fault(const struct request *r, CURLcode code)
+{
+	if (r->distrusted)
+		return r->distrusted;
+	return code == CURLE_PEER_FAILED_VERIFICATION ? PX_TLS_NAME : PX_TLS_PROTOCOL;
+}
+
 static void say_detail(struct request *r, CURLcode code, enum px_http_fail fail, char *out,
                        size_t size)
 {
@@ -509,9 +562,7 @@ static void say_detail(struct request *r, CURLcode code, enum px_http_fail fail,
 			snprintf(out, size, "the server speaks only TLS that tls_min forbids (%s)",
 			         r->error);
 	}
-	for (char *c = out; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
+	shown(out);
 }
 
 /* A login that was refused, in words. */
@@ -559,6 +610,10 @@ static bool log_in_again(struct request *r)
 	offered |= seen & CURLAUTH_NEGOTIATE ? PX_OFFER(PX_METHOD_NEGOTIATE) : 0;
 	offered |= seen & CURLAUTH_NTLM ? PX_OFFER(PX_METHOD_NTLM) : 0;
 	offered |= seen & CURLAUTH_BASIC ? PX_OFFER(PX_METHOD_BASIC) : 0;
+	if (!r->h->account) {
+		g->auth.offered = offered;
+		return false;
+	}
 	if (used == PX_METHOD_NEGOTIATE) {
 		snprintf(g->why, sizeof g->why, "the server refuses the ticket");
 		/* bound to a certificate that the server doesn't have any more? */
@@ -629,6 +684,14 @@ static void finish(struct request *r, CURLcode code)
 		a.retry_after_ms =
 		    (retry_after < RETRY_AFTER_MAX_S ? retry_after : RETRY_AFTER_MAX_S) * 1000;
 	a.type = type_of(r, type, sizeof type);
+	if (a.fail == PX_HTTP_TLS)
+		a.tls = tls_fault(r, code);
+	struct px_http_peer peer = r->peer;
+	const char *address = NULL;
+
+	if (curl_easy_getinfo(r->easy, CURLINFO_PRIMARY_IP, &address) == CURLE_OK && address)
+		snprintf(peer.address, sizeof peer.address, "%s", address);
+	a.peer = &peer;
 	if (a.fail != PX_HTTP_ANSWERED) {
 		say_detail(r, code, a.fail, detail, sizeof detail);
 		a.detail = detail;
@@ -989,7 +1052,9 @@ static int trust(struct px_http *h, unsigned i, const struct px_http_gateway *fr
 	return -EINVAL;
 }
 
-static int add_gateways(struct px_http *h, const struct px_http_config *c, char *why)
+/* `like`: whose certificates are trusted there are trusted here; NULL: the files are read. */
+static int add_gateways(struct px_http *h, const struct px_http_config *c,
+                        const struct px_http *like, char *why)
 {
 	h->gateway = calloc(c->gateways, sizeof *h->gateway);
 	if (!h->gateway)
@@ -1008,17 +1073,21 @@ static int add_gateways(struct px_http *h, const struct px_http_config *c, char 
 			return -EINVAL;
 		}
 		h->gateway[i].tls_min = from->tls_min;
-		h->gateway[i].auth = px_auth_gateway(c->auth);
+		h->gateway[i].auth = px_auth_gateway(c->account ? c->auth : PX_AUTH_AUTO);
 		h->gateway[i].told = h->gateway[i].auth.method;
 		h->gateway[i].url = strdup(from->url);
 		h->gateway[i].origin = 8 + strcspn(from->url + 8, "/?#");
 		h->gateway[i].name = strdup(from->name ? from->name : from->url);
 		if (!h->gateway[i].url || !h->gateway[i].name)
 			return -ENOMEM;
-		int err = trust(h, i, from, why);
+		int err = like ? 0 : trust(h, i, from, why);
 
 		if (err < 0)
 			return err;
+		if (like) {
+			h->gateway[i].trusted = like->gateway[i].trusted;
+			X509_STORE_up_ref(h->gateway[i].trusted);
+		}
 	}
 	return 0;
 }
@@ -1071,8 +1140,8 @@ static int open_descriptors(struct px_http *h)
 	return px_loop_watch(h->loop, h->epoll, ready, h);
 }
 
-int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http_config *c,
-                char why[PX_HTTP_WHY])
+static int open_http(struct px_http **out, struct px_loop *loop, const struct px_http_config *c,
+                     const struct px_http *like, char why[PX_HTTP_WHY])
 {
 	struct px_http *h = calloc(1, sizeof *h);
 	int err;
@@ -1085,22 +1154,25 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
 	h->data = c->data;
 	h->done = c->done;
 	h->arg = c->arg;
+	h->auth = c->auth;
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	if (ex_http < 0) {
 		ex_http = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 		ex_id = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 	}
-	h->account = strdup(c->account);
-	h->password = strdup(c->password);
+	if (c->account) {
+		h->account = strdup(c->account);
+		h->password = strdup(c->password);
+	}
 	h->multi = curl_multi_init();
-	err = h->account && h->password && h->multi ? 0 : -ENOMEM;
+	err = (!c->account || (h->account && h->password)) && h->multi ? 0 : -ENOMEM;
 	if (err == 0)
-		err = add_gateways(h, c, why);
+		err = add_gateways(h, c, like, why);
 	if (err == 0)
 		err = add_headers(h);
 	if (err == 0)
 		err = open_descriptors(h);
-	if (err == 0 && (c->auth == PX_AUTH_AUTO || c->auth == PX_AUTH_NEGOTIATE))
+	if (err == 0 && c->account && (c->auth == PX_AUTH_AUTO || c->auth == PX_AUTH_NEGOTIATE))
 		err = open_kerberos(h);
 	if (err < 0) {
 		if (!why[0])
@@ -1114,6 +1186,37 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
 	curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h);
 	*out = h;
 	return 0;
+}
+
+int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http_config *c,
+                char why[PX_HTTP_WHY])
+{
+	return open_http(out, loop, c, NULL, why);
+}
+
+int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
+                 px_http_data_h *data, px_http_done_h *done, void *arg, char why[PX_HTTP_WHY])
+{
+	struct px_http_gateway *g = calloc(h->gateways, sizeof *g);
+	const struct px_http_config c = {.gateway = g,
+	                                 .gateways = h->gateways,
+	                                 .account = anonymous ? NULL : h->account,
+	                                 .password = h->password,
+	                                 .auth = h->auth,
+	                                 .data = data,
+	                                 .done = done,
+	                                 .arg = arg};
+	int err = -ENOMEM;
+
+	snprintf(why, PX_HTTP_WHY, "%s", strerror(ENOMEM));
+	for (unsigned i = 0; g && i < h->gateways; i++)
+		g[i] = (struct px_http_gateway){.name = h->gateway[i].name,
+		                                .url = h->gateway[i].url,
+		                                .tls_min = h->gateway[i].tls_min};
+	if (g)
+		err = open_http(out, h->loop, &c, h, why);
+	free(g);
+	return err;
 }
 
 void px_http_free(struct px_http *h)

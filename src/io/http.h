@@ -41,7 +41,8 @@ typedef void px_http_done_h(void *arg, uint64_t id, const struct px_http_answer 
 struct px_http_config {
 	const struct px_http_gateway *gateway;
 	unsigned gateways;
-	const char *account;
+	const char *
+	    account; /* NULL: nobody logs in; a 401 ends a request, and its detail says what is offered */
 	const char *password; /* copied; wiped by free */
 	enum px_auth auth;
 	px_http_data_h
@@ -56,6 +57,12 @@ struct px_http_config {
 /* 0 or a negative errno, with a line for the operator in why. *out on success only. */
 int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http_config *c,
                 char why[PX_HTTP_WHY]);
+/*
+ * Another one for the same gateways and account (anonymous: without it), with connections and a memory of logins of its own: what
+ * is tried there leaves no trace in h. As above.
+ */
+int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
+                 px_http_data_h *data, px_http_done_h *done, void *arg, char why[PX_HTTP_WHY]);
 void px_http_free(struct px_http *h); /* ends everything, calls nothing */
 
 /*
