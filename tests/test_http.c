@@ -178,11 +178,70 @@ static void offer(SSL *s, const char *in, const char *how, unsigned nth)
 	}
 }
 
+/* Outlook Web Access with forms-based authentication. */
+static struct {
+	unsigned session; /* the one that is good */
+	unsigned forms, refusals, pages;
+	bool slow;
+	const char *password; /* NULL: there is no form; "": no forms-based authentication any more */
+} owa;
+
+static bool outlook_web_access(SSL *s, const char *in)
+{
+	static const char logon[] =
+	    "Location: /exchweb/bin/auth/owalogon.asp?url=x&reason=%d\r\n";
+	char cookie[64], lines[256], field[64];
+	const char *body = strstr(in, "\r\n\r\n") + 4, *mailbox = strstr(in, " /exchange/");
+	bool form = strstr(in, "POST /exchweb/bin/auth/owaauth.dll ") == in;
+
+	if (!form && !(mailbox && mailbox < strchr(in, '\n')))
+		return false;
+	if (form && owa.slow)
+		usleep(300000);
+	pthread_mutex_lock(&lock);
+	snprintf(cookie, sizeof cookie, "Cookie: sessionid=%u; cadata=x\r\n", owa.session);
+	snprintf(field, sizeof field, "&password=%s&", owa.password ? owa.password : "");
+	if (form && !owa.password) {
+		plain_answer(s, "404 Not Found", "", "");
+	} else if (form) {
+		owa.forms++;
+		if (strstr(body, field) && strstr(in, "\r\nCookie: PBack=0\r\n") &&
+		    strstr(body, "&username=EXAMPLE%5Csvc&") &&
+		    strstr(body, "destination=https%3A%2F%2Flocalhost")) {
+			snprintf(lines, sizeof lines,
+			         "Location: /exchange/\r\nSet-Cookie: sessionid=%u; path=/\r\n"
+			         "Set-Cookie: cadata=x; path=/\r\n",
+			         ++owa.session);
+		} else {
+			owa.refusals++;
+			snprintf(lines, sizeof lines, logon, 2);
+		}
+		plain_answer(s, "302 Moved Temporarily", lines, "<html>");
+	} else if (owa.password && !*owa.password) {
+		plain_answer(s,
+		             strstr(in, "\r\nAuthorization: Basic ") ? "200 OK"
+		                                                     : "401 Unauthorized",
+		             "WWW-Authenticate: Basic realm=\"x\"\r\n", "fine");
+	} else if (strstr(in, cookie)) {
+		plain_answer(s, "200 OK", "MS-WebStorage: 08.01.10240\r\nX-Other: x\r\n", "fine");
+	} else if (strncmp(in, "GET ", 4) == 0) {
+		owa.pages++;
+		snprintf(lines, sizeof lines, logon, 0);
+		plain_answer(s, "302 Moved Temporarily", lines, "<html>");
+	} else {
+		plain_answer(s, "440 Login Timeout", "", "<html>Login Timeout</html>");
+	}
+	pthread_mutex_unlock(&lock);
+	return true;
+}
+
 /* One request of the n-th on this connection. False: the connection is over. */
 static bool serve(SSL *s, const char *in, unsigned nth)
 {
 	char path[64] = "";
 
+	if (outlook_web_access(s, in))
+		return true;
 	sscanf(in, "POST /%63[^ ]", path);
 	if (strcmp(path, "ok") == 0) {
 		plain_answer(s, "200 OK", "", "fine");
@@ -409,7 +468,7 @@ struct answer {
 	enum px_http_fail fail;
 	int status;
 	int64_t retry_after_ms;
-	char type[64], detail[PX_DETAIL_MAX], body[64], cookie[128];
+	char type[64], detail[PX_DETAIL_MAX], body[64], cookie[128], head[128];
 	size_t bytes;
 };
 
@@ -459,6 +518,7 @@ static void on_done(void *arg, uint64_t id, const struct px_http_answer *got)
 	snprintf(a->type, sizeof a->type, "%s", got->type ? got->type : "");
 	snprintf(a->detail, sizeof a->detail, "%s", got->detail ? got->detail : "");
 	snprintf(a->cookie, sizeof a->cookie, "%s", got->cookie ? got->cookie : "");
+	snprintf(a->head, sizeof a->head, "%s", got->head ? got->head : "");
 	if (++b.done >= b.stop_after)
 		px_loop_mark(b.loop);
 }
@@ -492,6 +552,8 @@ static struct px_http_gateway gateway(const char *host, int where, const char *p
 	return (struct px_http_gateway){.url = u, .ca_file = ca, .tls_min = 12};
 }
 
+static const char *const heads[] = {"ms-webstorage", NULL};
+
 static void client_with(const struct px_http_gateway *g, unsigned n, enum px_auth auth)
 {
 	char why[PX_HTTP_WHY];
@@ -500,6 +562,7 @@ static void client_with(const struct px_http_gateway *g, unsigned n, enum px_aut
 	                                 .gateways = n,
 	                                 .account = "EXAMPLE\\svc",
 	                                 .password = "s3cret",
+	                                 .heads = heads,
 	                                 .data = on_data,
 	                                 .done = on_done};
 
@@ -1319,6 +1382,139 @@ static void bad_settings(void **state)
 	assert_null(h);
 }
 
+/* ---- forms ---- */
+
+static uint64_t next_id;
+
+static void owa_client(enum px_auth auth, const char *password)
+{
+	struct px_http_gateway g = gateway("localhost", GOOD, "", ca_a.file);
+
+	memset(&owa, 0, sizeof owa);
+	owa.password = password;
+	g.forms_root = "/exchange/";
+	client_with(&g, 1, auth);
+	next_id = 0;
+}
+
+/* n requests at once, which all end like this. */
+static void all(unsigned n, int status, const char *detail)
+{
+	const uint64_t from = next_id;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct px_wire wire = bytes(20);
+
+		wire.method = "SEARCH";
+		px_buf_str(&wire.target, "/exchange/alice/");
+		px_http_start(b.http, next_id++, 0, &wire, NULL, 5000, 1000);
+	}
+	b.stop_after = (unsigned)next_id;
+	run();
+	for (uint64_t id = from; id < next_id; id++) {
+		assert_int_equal(b.a[id].done, 1);
+		assert_int_equal(b.a[id].fail, PX_HTTP_ANSWERED);
+		assert_int_equal(b.a[id].status, status);
+		assert_string_equal(b.a[id].body, status == 200 ? "fine" : "");
+		if (!strstr(b.a[id].detail, detail))
+			fail_msg("%s, not %s", b.a[id].detail, detail);
+	}
+}
+
+static void one_form_for_all(void **state)
+{
+	(void)state;
+	owa_client(PX_AUTH_AUTO, "s3cret");
+	assert_null(px_http_local(b.http));
+	all(5, 200, "");
+	assert_int_equal(owa.forms, 1);
+	assert_string_equal(b.a[0].head, "MS-WebStorage: 08.01.10240\n");
+	assert_true(request_has("\r\n\r\nbbbbbbbbbbbbbbbbbbbb"));
+	assert_string_equal(px_http_local(b.http), "127.0.0.1");
+	all(5, 200, "");
+	assert_int_equal(owa.forms, 1);
+	owa.session++; /* it has ended */
+	all(8, 200, "");
+	assert_int_equal(owa.forms, 2);
+	assert_int_equal(owa.refusals, 0);
+}
+
+static void a_form_that_is_refused(void **state)
+{
+	static const char why[] = "the form /exchweb/bin/auth/owalogon.asp refuses account or password";
+
+	(void)state;
+	owa_client(PX_AUTH_AUTO, "other");
+	all(5, 401, why);
+	assert_int_equal(owa.forms, 1); /* one failed login, however many asked */
+	all(1, 401, why);
+	assert_int_equal(owa.forms, 2);
+	owa.password = "s3cret";
+	all(3, 200, "");
+	assert_int_equal(owa.forms, 3);
+	owa.password = "changed";
+	owa.session++;
+	all(8, 401, why);
+	assert_int_equal(owa.refusals, 3);
+}
+
+static void no_form_to_fill_in(void **state)
+{
+	(void)state;
+	owa_client(PX_AUTH_AUTO, NULL);
+	all(3, 440, "/exchweb/bin/auth/owaauth.dll can't take the form (HTTP 404)");
+	assert_int_equal(owa.pages, 1);
+	owa.password = "s3cret"; /* mended */
+	all(3, 200, "");
+}
+
+static void forms_only_where_they_may_be_found_out(void **state)
+{
+	(void)state;
+	owa_client(PX_AUTH_BASIC, "s3cret");
+	for (unsigned i = 0; i < 2; i++) {
+		start(i, 0, 5000, 1000);
+		b.stop_after = i + 1;
+	}
+	run();
+	assert_int_equal(owa.forms + owa.pages, 0);
+}
+
+static void forms_switched_off(void **state)
+{
+	(void)state;
+	owa_client(PX_AUTH_AUTO, "s3cret");
+	all(2, 200, "");
+	owa.password = "";
+	all(2, 200, "");
+	assert_int_equal(owa.forms, 1);
+	owa.password = "s3cret"; /* and on again */
+	owa.session++;
+	all(2, 200, "");
+	assert_int_equal(owa.forms, 2);
+}
+
+static void whoever_waits_may_leave(void **state)
+{
+	struct px_wire wire = bytes(20);
+
+	(void)state;
+	owa_client(PX_AUTH_AUTO, "s3cret");
+	all(1, 200, "");
+	owa.session++;
+	owa.slow = true;
+	wire.method = "SEARCH";
+	px_buf_str(&wire.target, "/exchange/alice/");
+	px_http_start(b.http, 500, 0, &wire, NULL, 5000, 1000);
+	while (owa.pages < 2) { /* it waits for the new login */
+		px_loop_wake(b.loop, px_after(px_loop_now(b.loop), 10));
+		px_loop_run(b.loop);
+	}
+	px_http_cancel(b.http, 500);
+	all(1, 200, "");
+	assert_int_equal(b.a[500].done, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1348,6 +1544,12 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_ticket_is_tried_again, silent_kdc, no_kdc),
 	    cmocka_unit_test_setup_teardown(silent_kdc_holds_nobody, silent_kdc, no_kdc),
 	    cmocka_unit_test_setup_teardown(silent_kdc_and_no_other_login, silent_kdc, no_kdc),
+	    T(one_form_for_all),
+	    T(a_form_that_is_refused),
+	    T(no_form_to_fill_in),
+	    T(forms_only_where_they_may_be_found_out),
+	    T(forms_switched_off),
+	    T(whoever_waits_may_leave),
 	    T(stream_of_chunks),
 	    T(kept_connection),
 	    T(dead_connection_is_replaced),

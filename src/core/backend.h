@@ -69,6 +69,7 @@ struct px_http_answer {
 	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
 	const char
 	    *detail; /* what the library said, for the log and the board; NULL: nothing; borrowed */
+	const char *head; /* its lines with the backend's `heads`, each ended by "\n"; NULL: none; borrowed */
 };
 
 #define PX_COOKIE_MAX 1024 /* bytes with the NUL; a longer one isn't kept */
@@ -109,6 +110,7 @@ struct px_query {
 	unsigned version;        /* below the backend's versions */
 	const char *mailbox;     /* impersonated */
 	const char *anchor;      /* the mailbox whose server all requests of a group are led to */
+	const char *root;        /* path below which the gateway has its mailboxes; NULL: where it usually is */
 	const char *folder;      /* path of the calendar, as LOCATE found it */
 	const char *const *name; /* mailboxes to read */
 	const char *const *id;   /* subscription ids */
@@ -142,8 +144,9 @@ enum px_item_kind {
 	PX_ITEM_ALIVE, /* STREAM: a heartbeat (any whole envelope that reports no error); else id, watermark: that subscription stands, nothing changed */
 	PX_ITEM_CLOSED, /* the server ends the stream as agreed */
 	PX_ITEM_GONE,   /* id: the server doesn't know this subscription */
-	PX_ITEM_MORE,   /* id: more waits; poll again at once */
-	PX_ITEM_OOF /* index, away: automatic replies are on, or will be; from, until: only then (0: no such end) */
+	PX_ITEM_MORE,   /* POLL: id: more waits; poll again at once. READ_ONE: n: the calendar goes on at this offset */
+	PX_ITEM_OOF,    /* index, away: automatic replies are on, or will be; from, until: only then (0: no such end) */
+	PX_ITEMS
 };
 
 /* All borrowed for the call. */
@@ -205,14 +208,15 @@ struct px_backend {
 	size_t poll_max; /* ids in one PX_ASK_POLL, all of one mailbox's server; 0: there is none */
 	size_t id_max;   /* bytes of the longest subscription id that is accepted */
 	bool locates;    /* a calendar's path must be asked for first */
+	const char *const *heads; /* names of header lines that its answers need, ended by NULL; NULL: none */
 	int64_t heartbeat_ms; /* the server's, on a stream */
 
 	/* Fills *out, which px_wire_new() made. A buffer is `failed` when it didn't fit. */
 	void (*write)(struct px_wire *out, const struct px_query *q);
 
 	/*
-	 * Begins reading the answer to a query (borrowed for the call). `said(arg, item)` is called from within feed(), in the
-	 * order of the answer, and must not free the parse. NULL when out of memory. The owner frees it.
+	 * Begins reading the answer to a query (borrowed for the call). `said(arg, item)` is called from within feed() or done(), in
+	 * the order of the answer, and must not free the parse. NULL when out of memory. The owner frees it.
 	 */
 	struct px_parse *(*parse_new)(const struct px_query *q, px_item_h *said, void *arg);
 

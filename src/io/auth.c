@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 static const char *const shown[] = {
-    [PX_METHOD_NEGOTIATE] = "Negotiate", [PX_METHOD_NTLM] = "NTLM", [PX_METHOD_BASIC] = "Basic"};
+    [PX_METHOD_NEGOTIATE] = "Negotiate", [PX_METHOD_NTLM] = "NTLM", [PX_METHOD_BASIC] = "Basic",
+    [PX_METHOD_FORMS] = "forms"};
 
 struct px_auth_gateway px_auth_gateway(enum px_auth setting)
 {
@@ -49,7 +50,7 @@ static bool choose(struct px_auth_gateway *a, unsigned but, struct px_now now, e
 bool px_auth_refused(struct px_auth_gateway *a, enum px_method used, unsigned tried,
                      unsigned offered, struct px_now now, enum px_method *next)
 {
-	const bool password = used == PX_METHOD_NTLM || used == PX_METHOD_BASIC;
+	const bool password = used >= PX_METHOD_NTLM;
 	const bool wanted = offered & PX_OFFER(used);
 
 	/* in the midst of a login a server may name that one only */
@@ -91,7 +92,8 @@ const char *px_method_name(enum px_method m)
 	static const char *const name[] = {[PX_METHOD_ASK] = "none",
 	                                   [PX_METHOD_NEGOTIATE] = "negotiate",
 	                                   [PX_METHOD_NTLM] = "ntlm",
-	                                   [PX_METHOD_BASIC] = "basic"};
+	                                   [PX_METHOD_BASIC] = "basic",
+	                                   [PX_METHOD_FORMS] = "forms"};
 
 	return name[m];
 }

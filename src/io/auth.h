@@ -9,7 +9,7 @@
  *      ASK --401--> NEGOTIATE --no ticket, or 401 to a ticket--> NTLM, else BASIC
  *                      ^-------- a ticket could be had: tried every 10 min; after a 401, every day ---+
  *
- * One password is sent once: a 401 to NTLM or Basic is the end of the request (DENIED), and no other method is tried with the
+ * One password is sent once: a 401 to NTLM or Basic, or a form refused, is the end of the request (DENIED), and no other method is tried with the
  * same password, for each refusal counts towards the lockout of the account. A ticket that is refused counts towards nothing.
  * The exception is a method that isn't offered any more: its credentials weren't looked at, so another is chosen.
  *
@@ -25,7 +25,14 @@
 #include "px_settings.h"
 
 /* In the order in which they are preferred. */
-enum px_method { PX_METHOD_ASK, PX_METHOD_NEGOTIATE, PX_METHOD_NTLM, PX_METHOD_BASIC, PX_METHODS };
+enum px_method {
+	PX_METHOD_ASK,
+	PX_METHOD_NEGOTIATE,
+	PX_METHOD_NTLM,
+	PX_METHOD_BASIC,
+	PX_METHOD_FORMS, /* of OWA (forms.h); a 440 or a logon page offers it, and no 401 does */
+	PX_METHODS
+};
 #define PX_OFFER(method) (1U << (method))
 
 #define PX_AUTH_AGAIN_MS 600000
@@ -56,7 +63,7 @@ bool px_auth_no_ticket(struct px_auth_gateway *a, unsigned tried, struct px_now 
 bool px_auth_try_ticket(struct px_auth_gateway *a, struct px_now now);
 void px_auth_has_ticket(struct px_auth_gateway *a); /* ... and there is one */
 
-const char *px_method_name(enum px_method m); /* "none", "negotiate", "ntlm", "basic" */
+const char *px_method_name(enum px_method m); /* "none", "negotiate", "ntlm", "basic", "forms" */
 /* "Negotiate, NTLM" or "nothing that we know"; out is returned. */
 const char *px_auth_offer_text(unsigned offered, char *out, size_t size);
 

@@ -118,6 +118,7 @@ void px_forms_header(struct px_forms *f, const char *line, size_t n)
 static enum px_forms_next end(struct px_forms *f, enum px_forms_next how)
 {
 	f->logins++;
+	f->last = how;
 	if (how == PX_FORMS_DONE)
 		f->state = PX_FORMS_IN;
 	else

@@ -26,10 +26,19 @@ enum px_forms_state { PX_FORMS_OUT, PX_FORMS_FINDING, PX_FORMS_POSTING, PX_FORMS
 #define PX_FORMS_COOKIES_MAX 4096 /* an answer that sets more isn't used */
 #define PX_FORMS_REDIRECTS 3
 
+enum px_forms_next {
+	PX_FORMS_GET,     /* `path`, without credentials */
+	PX_FORMS_POST,    /* `path`, with px_forms_body() and PX_FORMS_COOKIE */
+	PX_FORMS_DONE,    /* IN: the cookies are good */
+	PX_FORMS_REFUSED, /* the password isn't accepted; why says where */
+	PX_FORMS_GIVEN_UP /* there is no form that we know; why says what is there instead */
+};
+
 struct px_forms {
 	enum px_forms_state state;
 	unsigned
 	    logins; /* that have ended, well or not: who was sent before the last one ended needn't ask for another */
+	enum px_forms_next last;          /* how the last one ended */
 	unsigned redirects;               /* while FINDING */
 	char path[PX_FORMS_PATH_MAX + 1]; /* of what is asked next, from the server's root */
 	char page[PX_FORMS_PATH_MAX + 1]; /* of the logon page, for the log */
@@ -45,13 +54,6 @@ void px_forms_begin(struct px_forms *f, const char *root);
 /* A header line of an answer while POSTING: keeps what it sets. */
 void px_forms_header(struct px_forms *f, const char *line, size_t n);
 
-enum px_forms_next {
-	PX_FORMS_GET,     /* `path`, without credentials */
-	PX_FORMS_POST,    /* `path`, with px_forms_body() and PX_FORMS_COOKIE */
-	PX_FORMS_DONE,    /* IN: the cookies are good */
-	PX_FORMS_REFUSED, /* the password isn't accepted; why says where */
-	PX_FORMS_GIVEN_UP /* there is no form that we know; why says what is there instead */
-};
 #define PX_FORMS_COOKIE "PBack=0" /* what the page's script sets */
 #define PX_FORMS_WHY 160
 

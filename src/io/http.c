@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "io/auth.h"
+#include "io/forms.h"
 #include "io/kerberos.h"
 #include "io/log.h"
 #include "px_version.h"
@@ -30,6 +31,9 @@
 #define REFUSAL_MAX 65536    /* of a 401's body, which nobody reads */
 #define LOGINS_MAX 6         /* of one request */
 #define HEADERS_MAX 65536
+#define HEAD_MAX 4096        /* of them that are kept */
+#define FORM_MS 10000        /* for each step of a login by form */
+#define FORM_AGAIN 2         /* logins by form for one request, as sessions end */
 #define RETRY_AFTER_MAX_S 86400
 #define LINES_MAX 12 /* headers of a request's own */
 #define BUCKETS 256  /* some 600 streams and as many requests at most */
@@ -46,6 +50,8 @@ struct gateway {
 	unsigned certificates;   /* how often it has changed */
 	X509_STORE *trusted;     /* shared by the gateways with the same file */
 	int tls_min;
+	char *forms_root;      /* NULL: no forms there */
+	struct px_forms forms; /* one login and one session for all its requests */
 };
 
 struct request {
@@ -58,13 +64,17 @@ struct request {
 	enum px_method method;  /* of its login */
 	unsigned tried, logins; /* PX_OFFER() bits; how often it was sent */
 	unsigned bound;         /* the gateway's `certificates` when its token was asked for */
+	bool form;              /* it is the gateway's login by form, and nobody else's */
+	unsigned session;       /* the gateway's forms.logins when it was sent with cookies */
+	unsigned sessions;      /* that ended on it */
 	struct px_wire wire;
 	size_t sent;                          /* of its body */
 	struct curl_slist headers[LINES_MAX]; /* its own, then the common ones */
 	char *affinity;                       /* one of them: Cookie */
-	char *authorization;                  /* a header too: Negotiate and its token */
+	char *authorization;                  /* a header too: Negotiate and its token, or a form's cookies */
 	struct curl_slist login;              /* it, then the others */
 	char *cookie;                         /* the affinity that the answer sets */
+	struct px_buf head;                   /* lines of the answer that were asked for */
 	int64_t got, ceiling;
 	size_t header_bytes;
 	bool cancelled; /* from within a callback: dropped when the library has returned */
@@ -90,6 +100,8 @@ struct px_http {
 	enum px_auth auth;
 	struct px_kerberos *kerberos; /* NULL: with this setting there are no tickets */
 	struct curl_slist *headers;
+	const char *const *heads;
+	char local[INET6_ADDRSTRLEN];
 	px_http_data_h *data;
 	px_http_done_h *done;
 	void *arg;
@@ -125,6 +137,8 @@ static void hang_up(struct request *r)
 		curl_easy_cleanup(r->easy);
 	}
 	r->easy = NULL;
+	if (r->authorization)
+		explicit_bzero(r->authorization, strlen(r->authorization));
 	free(r->authorization);
 	r->authorization = NULL;
 }
@@ -141,7 +155,10 @@ static void drop(struct request *r)
 	else if (!r->easy && r->h->kerberos)
 		px_kerberos_cancel(r->h->kerberos, r->id);
 	hang_up(r);
+	if (r->form && r->wire.body.data) /* the password is in it */
+		explicit_bzero(r->wire.body.data, r->wire.body.cap);
 	px_wire_free(&r->wire);
+	px_buf_free(&r->head);
 	free(r->affinity);
 	free(r->cookie);
 	free(r);
@@ -365,6 +382,21 @@ static void take_cookie(struct request *r, const char *line, size_t n)
 	sprintf(more + had, "%s%.*s", had ? "; " : "", (int)(end - from), line + from);
 }
 
+/* Keeps a line that was asked for. */
+static void take_head(struct request *r, const char *line, size_t n)
+{
+	while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n'))
+		n--;
+	for (const char *const *name = r->h->heads; name && *name; name++) {
+		size_t len = strlen(*name);
+
+		if (n <= len || line[len] != ':' || strncasecmp(line, *name, len) != 0)
+			continue;
+		px_buf_add(&r->head, line, n);
+		px_buf_str(&r->head, "\n");
+	}
+}
+
 static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct request *r = arg;
@@ -373,13 +405,18 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 	if (size * n > 5 && memcmp(bytes, "HTTP/", 5) == 0) {
 		free(r->cookie); /* it was of an answer before this one, that NTLM took */
 		r->cookie = NULL;
+		px_buf_free(&r->head);
 	}
 	r->headers_whole = bytes[0] == '\r' || bytes[0] == '\n';
 	if (r->header_bytes > HEADERS_MAX) {
 		r->over = HEADERS_MAX;
 		return 0;
 	}
-	take_cookie(r, bytes, size * n);
+	if (r->form)
+		px_forms_header(&r->gateway->forms, bytes, size * n);
+	else
+		take_cookie(r, bytes, size * n);
+	take_head(r, bytes, size * n);
 	take_date(r, bytes, size * n);
 	return size * n;
 }
@@ -412,19 +449,32 @@ static int on_seek(void *arg, curl_off_t to, int origin)
 	return CURL_SEEKFUNC_OK;
 }
 
+/* Answers about the login, whose bodies nobody reads, and after which the request may be sent once more. */
+static bool about_login(const struct request *r)
+{
+	char *to = NULL;
+	long status = 0;
+
+	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	if (r->form || status == 401)
+		return true;
+	curl_easy_getinfo(r->easy, CURLINFO_REDIRECT_URL, &to);
+	return r->gateway->forms_root && px_forms_wanted((int)status, to);
+}
+
 static size_t on_data(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct request *r = arg;
-	long status = 0;
+	bool login;
 
 	if (r->cancelled)
 		return 0;
 	r->got += (int64_t)n;
-	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
-	if (status == 401 && r->got <= REFUSAL_MAX)
+	login = about_login(r);
+	if (login && r->got <= REFUSAL_MAX)
 		return size * n; /* the body may be needed once more */
-	if (status == 401 || (r->ceiling > 0 && r->got > r->ceiling)) {
-		r->over = status == 401 ? REFUSAL_MAX : r->ceiling;
+	if (login || (r->ceiling > 0 && r->got > r->ceiling)) {
+		r->over = login ? REFUSAL_MAX : r->ceiling;
 		return 0;
 	}
 	if (r->sent == r->wire.body.len) {
@@ -598,6 +648,45 @@ static const char *type_of(struct request *r, char *out, size_t size)
 
 static void log_in(struct request *r);
 
+/* As if nothing of it had been answered yet. */
+static void begin_anew(struct request *r)
+{
+	hang_up(r);
+	free(r->cookie);
+	r->cookie = NULL;
+	r->sent = r->header_bytes = 0;
+	r->got = r->over = 0;
+	r->headers_whole = false;
+	log_in(r);
+}
+
+/* A form is wanted. True: the request goes on with one. False: its answer is *status. */
+static bool log_in_by_form(struct request *r, int *status)
+{
+	const enum px_method used = r->method;
+	struct gateway *g = r->gateway;
+	const bool forms = used == PX_METHOD_FORMS;
+
+	/* a login that ended after this was sent speaks for it, too */
+	if (r->session != g->forms.logins && g->forms.last != PX_FORMS_DONE) {
+		*status = g->forms.last == PX_FORMS_REFUSED ? 401 : 440;
+		return false;
+	}
+	if (forms && r->session == g->forms.logins && g->forms.state == PX_FORMS_IN)
+		px_forms_end(&g->forms); /* the first to see that the session has ended says so */
+	if (forms && ++r->sessions > FORM_AGAIN) {
+		snprintf(g->why, sizeof g->why, "no session lasts for one request");
+		*status = 401;
+		return false;
+	}
+	if (!forms && (r->logins == LOGINS_MAX ||
+	               !px_auth_refused(&g->auth, used, r->tried, PX_OFFER(PX_METHOD_FORMS),
+	                                px_loop_now(r->h->loop), &r->method)))
+		return false;
+	begin_anew(r);
+	return true;
+}
+
 /* A 401 came. True: the request goes on by another method. */
 static bool log_in_again(struct request *r)
 {
@@ -625,13 +714,7 @@ static bool log_in_again(struct request *r)
 		r->method = used;
 		return false;
 	}
-	hang_up(r);
-	free(r->cookie);
-	r->cookie = NULL;
-	r->sent = r->header_bytes = 0;
-	r->got = 0;
-	r->headers_whole = false;
-	log_in(r);
+	begin_anew(r);
 	return true;
 }
 
@@ -643,23 +726,121 @@ static void say_login(struct gateway *g, enum px_method m)
 	if (m == g->told || m != g->auth.method)
 		return;
 	g->told = m;
-	if (m == PX_METHOD_NEGOTIATE)
+	if (m == PX_METHOD_NEGOTIATE || m == PX_METHOD_FORMS)
 		g->why[0] = '\0';
 	px_log(PX_LOG_NOTICE, "gateway=%s login=%s offered=\"%s\"%s%s%s", g->name,
 	       px_method_name(m), px_auth_offer_text(g->auth.offered, offered, sizeof offered),
 	       g->why[0] ? " why=\"" : "", g->why, g->why[0] ? "\"" : "");
 }
 
+static void forms_over(struct gateway *g, struct px_http *h, const struct px_http_answer *a);
+
 /* The end, with an answer that is nobody's but ours. */
 static void finish_by_us(struct request *r, enum px_http_fail fail, int status, const char *detail)
 {
 	const struct px_http_answer a = {
 	    .fail = fail, .status = status, .retry_after_ms = -1, .detail = detail};
+	struct gateway *g = r->gateway;
 	struct px_http *h = r->h;
+	const bool form = r->form;
 	uint64_t id = r->id;
 
 	drop(r);
-	h->done(h->arg, id, &a);
+	if (form) {
+		px_forms_failed(&g->forms);
+		forms_over(g, h, &a);
+	} else {
+		h->done(h->arg, id, &a);
+	}
+}
+
+/* ---- login by form ---- */
+
+/* Whoever waits for the gateway's login by form. */
+static struct request *waiting_at(struct px_http *h, const struct gateway *g)
+{
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (struct request *r = h->bucket[i]; r; r = r->next)
+			if (r->gateway == g && r->method == PX_METHOD_FORMS && !r->easy &&
+			    !r->unstarted && !r->form)
+				return r;
+	return NULL;
+}
+
+/* It failed: all who wait end like this. */
+static void forms_over(struct gateway *g, struct px_http *h, const struct px_http_answer *a)
+{
+	for (struct request *r; (r = waiting_at(h, g));) {
+		uint64_t id = r->id;
+
+		drop(r);
+		h->done(h->arg, id, a);
+	}
+}
+
+static void ask_form(struct px_http *h, struct gateway *g, bool post);
+
+/* The transfer of a login has ended. */
+static void form_answered(struct request *f, CURLcode code)
+{
+	struct px_http *h = f->h;
+	struct gateway *g = f->gateway;
+	struct px_http_answer a = {.fail = fail_of(f, code), .retry_after_ms = -1};
+	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 80], why[PX_FORMS_WHY];
+	struct px_buf head = f->head;
+	long status = 0;
+	char *to = NULL;
+
+	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
+	curl_easy_getinfo(f->easy, CURLINFO_REDIRECT_URL, &to);
+	if (a.fail == PX_HTTP_TOO_BIG && status > 0 && f->headers_whole)
+		a.fail = PX_HTTP_ANSWERED; /* its body means nothing */
+	if (a.fail != PX_HTTP_ANSWERED) {
+		say_detail(f, code, a.fail, detail, sizeof detail);
+		a.detail = detail;
+		drop(f);
+		px_forms_failed(&g->forms);
+		forms_over(g, h, &a);
+		return;
+	}
+	const bool finding = g->forms.state == PX_FORMS_FINDING;
+	const enum px_forms_next next = px_forms_answered(&g->forms, (int)status, to, why);
+
+	f->head = (struct px_buf){0};
+	drop(f);
+	a.detail = why;
+	a.head = head.data;
+	switch (next) {
+	case PX_FORMS_GET:
+	case PX_FORMS_POST:
+		ask_form(h, g, next == PX_FORMS_POST);
+		break;
+	case PX_FORMS_DONE:
+		say_login(g, PX_METHOD_FORMS);
+		for (struct request *r; (r = waiting_at(h, g));)
+			log_in(r);
+		break;
+	case PX_FORMS_REFUSED:
+		snprintf(g->why, sizeof g->why, "%s", why);
+		a.status = 401;
+		forms_over(g, h, &a);
+		break;
+	case PX_FORMS_GIVEN_UP:
+		snprintf(g->why, sizeof g->why, "%s", why);
+		if (finding && status == 401) { /* forms were switched off: ask again what is offered */
+			g->auth.method = PX_METHOD_ASK;
+			for (struct request *r; (r = waiting_at(h, g));) {
+				r->method = PX_METHOD_ASK;
+				r->tried = 0;
+				log_in(r);
+			}
+			break;
+		}
+		a.status = status >= 500 ? (int)status : 440;
+		forms_over(g, h, &a);
+		break;
+	}
+	px_buf_free(&head);
 }
 
 static void finish(struct request *r, CURLcode code)
@@ -668,16 +849,30 @@ static void finish(struct request *r, CURLcode code)
 	struct px_http_answer a = {.fail = fail_of(r, code), .retry_after_ms = -1};
 	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 80], type[64];
 	curl_off_t retry_after = 0;
+	char *local = NULL;
 	long status = 0;
 	uint64_t id = r->id;
+	bool form;
 
 	if (r->cancelled) {
 		drop(r);
 		return;
 	}
+	curl_easy_getinfo(r->easy, CURLINFO_LOCAL_IP, &local);
+	if (local && *local)
+		snprintf(h->local, sizeof h->local, "%s", local);
+	if (r->form) {
+		form_answered(r, code);
+		return;
+	}
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &retry_after);
 	a.status = (int)status;
+	form = (a.fail == PX_HTTP_ANSWERED || r->over) && status > 0 && status != 401 && about_login(r);
+	if (form)
+		a.fail = PX_HTTP_ANSWERED;
+	if (form && log_in_by_form(r, &a.status))
+		return;
 	if (a.fail == PX_HTTP_ANSWERED && status == 401 && log_in_again(r))
 		return;
 	if (retry_after > 0)
@@ -695,6 +890,8 @@ static void finish(struct request *r, CURLcode code)
 	if (a.fail != PX_HTTP_ANSWERED) {
 		say_detail(r, code, a.fail, detail, sizeof detail);
 		a.detail = detail;
+	} else if (form) {
+		a.detail = r->gateway->why;
 	} else if (status == 401) {
 		say_refused(r, detail, sizeof detail);
 		a.detail = detail;
@@ -702,11 +899,15 @@ static void finish(struct request *r, CURLcode code)
 		say_login(r->gateway, r->method);
 	}
 	char *cookie = r->cookie; /* outlives the request for its last word */
+	struct px_buf head = r->head;
 	a.cookie = cookie;
+	a.head = head.data;
 	r->cookie = NULL;
+	r->head = (struct px_buf){0};
 	drop(r);
 	h->done(h->arg, id, &a);
 	free(cookie);
+	px_buf_free(&head);
 }
 
 static struct request *first_unstarted(struct px_http *h)
@@ -879,7 +1080,69 @@ static void dial(struct request *r)
 	leave_unstarted(r);
 }
 
-/* Sends the request by its method, now or when there is a ticket for it. */
+static void add(struct px_http *h, struct request *r)
+{
+	r->h = h;
+	r->head = px_buf_new(HEAD_MAX);
+	r->next = *bucket_of(h, r->id);
+	*bucket_of(h, r->id) = r;
+}
+
+/* One step of a gateway's login by form: a request that nobody but us waits for. Its id is beyond those of the engine. */
+static void ask_form(struct px_http *h, struct gateway *g, bool post)
+{
+	static char type[] = "Content-Type: application/x-www-form-urlencoded",
+		    cookie[] = "Cookie: " PX_FORMS_COOKIE;
+	struct request *f = calloc(1, sizeof *f);
+	struct px_buf destination = px_buf_new(4096);
+
+	if (!f)
+		abort(); /* as for any request */
+	*f = (struct request){.id = UINT64_MAX - (uint64_t)(g - h->gateway),
+	                      .gateway = g,
+	                      .method = PX_METHOD_ASK,
+	                      .form = true,
+	                      .ceiling = REFUSAL_MAX,
+	                      .late_at = px_after(px_loop_now(h->loop), FORM_MS),
+	                      .wire = px_wire_new()};
+	add(h, f);
+	f->wire.method = post ? "POST" : "GET";
+	px_buf_add(&f->wire.target, g->url, g->origin);
+	px_buf_str(&f->wire.target, g->forms.path);
+	if (post) {
+		px_buf_add(&destination, g->url, g->origin);
+		px_buf_str(&destination, g->forms_root);
+		px_forms_body(&f->wire.body, destination.data ? destination.data : "", h->account,
+		              h->password);
+		f->headers[0] = (struct curl_slist){type, &f->headers[1]};
+		f->headers[1] = (struct curl_slist){cookie, h->headers};
+	}
+	px_buf_free(&destination);
+	if (f->wire.target.failed || f->wire.body.failed)
+		leave_unstarted(f);
+	else
+		dial(f);
+}
+
+/* With the cookies of its gateway's session; if there is none it waits for one. */
+static void log_in_with_session(struct request *r)
+{
+	struct gateway *g = r->gateway;
+
+	if (g->forms.state == PX_FORMS_IN) {
+		r->session = g->forms.logins;
+		if (asprintf(&r->authorization, "Cookie: %s", g->forms.cookies.data) < 0)
+			abort();
+		dial(r);
+		return;
+	}
+	if (g->forms.state == PX_FORMS_OUT) {
+		px_forms_begin(&g->forms, g->forms_root);
+		ask_form(r->h, g, false);
+	}
+}
+
+/* Sends the request by its method, now or when there is a ticket or a session for it. */
 static void log_in(struct request *r)
 {
 	const struct px_now now = px_loop_now(r->h->loop);
@@ -888,6 +1151,10 @@ static void log_in(struct request *r)
 	int64_t wait = TICKET_MS;
 
 	r->tried |= PX_OFFER(r->method);
+	if (r->method == PX_METHOD_FORMS) {
+		log_in_with_session(r);
+		return;
+	}
 	r->logins++;
 	if (r->method != PX_METHOD_NEGOTIATE) {
 		dial(r);
@@ -984,13 +1251,12 @@ void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_wire *
 	if (!r)
 		abort(); /* without it there is no way to keep the promise of one done() */
 	*r = (struct request){.id = id,
-	                      .h = h,
 	                      .gateway = &h->gateway[gateway],
+	                      .session = h->gateway[gateway].forms.logins,
 	                      .wire = *wire,
-	                      .ceiling = ceiling,
-	                      .next = *bucket_of(h, id)};
+	                      .ceiling = ceiling};
 	*wire = px_wire_new();
-	*bucket_of(h, id) = r;
+	add(h, r);
 	r->method = r->gateway->auth.method;
 	if (r->wire.target.failed || r->wire.head.failed || r->wire.body.failed ||
 	    !add_lines(r, cookie) || !add_target(r)) {
@@ -1078,7 +1344,10 @@ static int add_gateways(struct px_http *h, const struct px_http_config *c,
 		h->gateway[i].url = strdup(from->url);
 		h->gateway[i].origin = 8 + strcspn(from->url + 8, "/?#");
 		h->gateway[i].name = strdup(from->name ? from->name : from->url);
-		if (!h->gateway[i].url || !h->gateway[i].name)
+		if (from->forms_root && c->auth == PX_AUTH_AUTO)
+			h->gateway[i].forms_root = strdup(from->forms_root);
+		if (!h->gateway[i].url || !h->gateway[i].name ||
+		    (from->forms_root && c->auth == PX_AUTH_AUTO && !h->gateway[i].forms_root))
 			return -ENOMEM;
 		int err = like ? 0 : trust(h, i, from, why);
 
@@ -1151,6 +1420,7 @@ static int open_http(struct px_http **out, struct px_loop *loop, const struct px
 		return -ENOMEM;
 	h->loop = loop;
 	h->epoll = h->timer = -1;
+	h->heads = c->heads;
 	h->data = c->data;
 	h->done = c->done;
 	h->arg = c->arg;
@@ -1236,6 +1506,8 @@ void px_http_free(struct px_http *h)
 		close(h->timer);
 	for (unsigned i = 0; i < h->gateways; i++) {
 		X509_STORE_free(h->gateway[i].trusted);
+		px_forms_end(&h->gateway[i].forms);
+		free(h->gateway[i].forms_root);
 		free(h->gateway[i].url);
 		free(h->gateway[i].name);
 	}
@@ -1247,4 +1519,9 @@ void px_http_free(struct px_http *h)
 	free(h->password);
 	free(h);
 	curl_global_cleanup();
+}
+
+const char *px_http_local(const struct px_http *h)
+{
+	return h->local[0] ? h->local : NULL;
 }

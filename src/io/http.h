@@ -13,9 +13,11 @@
  * that turns out dead is sent again by libcurl on a new one, if nothing of its answer had come.
  *
  * Logins: which one is used at a gateway is io/auth's business, tokens for Negotiate are
- * io/kerberos's, NTLM (v2) is libcurl's. NTLM logs a connection in: such connections are kept for
+ * io/kerberos's, OWA's forms are io/forms's, NTLM (v2) is libcurl's. NTLM logs a connection in: such connections are kept for
  * requests by NTLM, and there is one account here. A 401 ends a request unless another method may be
- * tried without sending the password twice. The body of a 401 is handed to nobody.
+ * tried without sending the password twice. The body of a 401 is handed to nobody,
+ * nor is that of an answer that wants a form. A form that is refused is a 401; one that can't be filled in is a 440, or the
+ * 5xx that stands in its way.
  */
 #ifndef PX_HTTP_H
 #define PX_HTTP_H
@@ -33,6 +35,8 @@ struct px_http_gateway {
 	const char *ca_file; /* NULL: the system's */
 	int tls_min; /* 10, 11, 12, 13; below 12 also weak ciphers and keys are taken from this one
 	              */
+	const char *forms_root; /* where its mailboxes are, "/exchange/": with auth=auto a form is filled in if it
+	                           wants that; NULL: never */
 };
 
 typedef void px_http_data_h(void *arg, uint64_t id, const char *bytes, size_t n);
@@ -45,6 +49,7 @@ struct px_http_config {
 	    account; /* NULL: nobody logs in; a 401 ends a request, and its detail says what is offered */
 	const char *password; /* copied; wiped by free */
 	enum px_auth auth;
+	const char *const *heads; /* names of lines for px_http_answer.head, ended by NULL; NULL: none; outlives it */
 	px_http_data_h
 	    *data; /* called from library callbacks: only tell and mark; cancel is allowed */
 	px_http_done_h
@@ -82,5 +87,8 @@ void px_http_free(struct px_http *h); /* ends everything, calls nothing */
 void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_wire *wire,
                    const char *cookie, int64_t timeout_ms, int64_t ceiling);
 void px_http_cancel(struct px_http *h, uint64_t id); /* unknown ids are fine */
+
+/* The address of ours from which a gateway was reached last, IPv6 without brackets. NULL: none was. */
+const char *px_http_local(const struct px_http *h);
 
 #endif
