@@ -1344,10 +1344,10 @@ static int add_gateways(struct px_http *h, const struct px_http_config *c,
 		h->gateway[i].url = strdup(from->url);
 		h->gateway[i].origin = 8 + strcspn(from->url + 8, "/?#");
 		h->gateway[i].name = strdup(from->name ? from->name : from->url);
-		if (from->forms_root && c->auth == PX_AUTH_AUTO)
-			h->gateway[i].forms_root = strdup(from->forms_root);
+		const bool forms = from->forms_root && c->auth == PX_AUTH_AUTO && c->account;
+		h->gateway[i].forms_root = forms ? strdup(from->forms_root) : NULL;
 		if (!h->gateway[i].url || !h->gateway[i].name ||
-		    (from->forms_root && c->auth == PX_AUTH_AUTO && !h->gateway[i].forms_root))
+		    (forms && !h->gateway[i].forms_root))
 			return -ENOMEM;
 		int err = like ? 0 : trust(h, i, from, why);
 
@@ -1473,6 +1473,7 @@ int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
 	                                 .account = anonymous ? NULL : h->account,
 	                                 .password = h->password,
 	                                 .auth = h->auth,
+	                                 .heads = h->heads,
 	                                 .data = data,
 	                                 .done = done,
 	                                 .arg = arg};
@@ -1482,7 +1483,8 @@ int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
 	for (unsigned i = 0; g && i < h->gateways; i++)
 		g[i] = (struct px_http_gateway){.name = h->gateway[i].name,
 		                                .url = h->gateway[i].url,
-		                                .tls_min = h->gateway[i].tls_min};
+		                                .tls_min = h->gateway[i].tls_min,
+		                                .forms_root = h->gateway[i].forms_root};
 	if (g)
 		err = open_http(out, h->loop, &c, h, why);
 	free(g);
