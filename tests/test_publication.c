@@ -127,7 +127,7 @@ static void a_life(void **state)
 }
 
 /* What each answer does to a MODIFY, and in what the other operations differ. */
-enum kind { STANDS, ANEW, SOON, UNSURE, LONG };
+enum kind { STANDS, ANEW, SIMPLER, SOON, UNSURE, DENIED, LONG };
 
 static const struct row {
 	enum px_sip_fail fail;
@@ -145,30 +145,30 @@ static const struct row {
     {PX_SIP_ANSWERED, 302, LONG, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 399, LONG, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 400, LONG, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 401, LONG, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 401, DENIED, PX_ESC_DENIED},
     {PX_SIP_ANSWERED, 403, LONG, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 404, LONG, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 405, LONG, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 406, LONG, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 407, LONG, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 405, DENIED, PX_ESC_DENIED},
+    {PX_SIP_ANSWERED, 406, DENIED, PX_ESC_DENIED},
+    {PX_SIP_ANSWERED, 407, DENIED, PX_ESC_DENIED},
     {PX_SIP_ANSWERED, 408, UNSURE, PX_ESC_FAILED},
     {PX_SIP_ANSWERED, 410, LONG, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 412, ANEW, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 413, LONG, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 415, LONG, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 413, SIMPLER, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 415, SIMPLER, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 423, SOON, PX_ESC_ALIVE}, /* without Min-Expires */
     {PX_SIP_ANSWERED, 480, SOON, PX_ESC_UNSURE},
     {PX_SIP_ANSWERED, 486, SOON, PX_ESC_UNSURE},
-    {PX_SIP_ANSWERED, 489, LONG, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 489, DENIED, PX_ESC_DENIED},
     {PX_SIP_ANSWERED, 491, SOON, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 499, LONG, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 500, UNSURE, PX_ESC_UNSURE},
-    {PX_SIP_ANSWERED, 501, LONG, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 501, DENIED, PX_ESC_DENIED},
     {PX_SIP_ANSWERED, 502, UNSURE, PX_ESC_UNSURE},
     {PX_SIP_ANSWERED, 503, SOON, PX_ESC_PAUSE},
     {PX_SIP_ANSWERED, 504, UNSURE, PX_ESC_UNSURE},
-    {PX_SIP_ANSWERED, 505, LONG, PX_ESC_ALIVE},
-    {PX_SIP_ANSWERED, 513, LONG, PX_ESC_ALIVE},
+    {PX_SIP_ANSWERED, 505, DENIED, PX_ESC_DENIED},
+    {PX_SIP_ANSWERED, 513, SIMPLER, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 599, UNSURE, PX_ESC_UNSURE},
     {PX_SIP_ANSWERED, 600, LONG, PX_ESC_ALIVE},
     {PX_SIP_ANSWERED, 603, LONG, PX_ESC_ALIVE},
@@ -216,8 +216,21 @@ static void one_row(const struct row *r, enum px_pub_op op)
 			assert_int_equal(px_publication_turn(&p, at(1000)), PX_OP_INITIAL);
 		}
 		break;
+	case SIMPLER:
+		if (op == PX_OP_REMOVE) { /* there is nothing to leave out */
+			assert_int_equal(todo, PX_PUB_GAVE_UP);
+			break;
+		}
+		/* once more at once, and no third time */
+		assert_int_equal(todo, PX_PUB_QUEUE | (op == PX_OP_REFRESH ? 0 : PX_PUB_URGENT));
+		assert_true(p.plain);
+		assert_int_equal(px_publication_turn(&p, at(1000)), op);
+		assert_int_equal(answer(&p, a, 1000), PX_PUB_GAVE_UP);
+		assert_int_equal(p.state, PX_PUB_BACKOFF);
+		break;
 	case SOON:
 	case UNSURE:
+	case DENIED:
 	case LONG:
 		assert_int_equal(todo, r->kind == LONG ? PX_PUB_GAVE_UP : 0);
 		assert_int_equal(p.state, PX_PUB_BACKOFF);
@@ -226,6 +239,8 @@ static void one_row(const struct row *r, enum px_pub_op op)
 			assert_string_equal(p.etag, "one");
 		if (r->kind == LONG)
 			assert_in_range(due_in(&p, 1000), 3600000, 3960000);
+		else if (r->kind == DENIED)
+			assert_in_range(due_in(&p, 1000), 300000, 330000);
 		else
 			assert_in_range(due_in(&p, 1000), 500, 1000);
 		/* whoever gave up isn't hastened, neither by a new state nor by the server's return

@@ -213,6 +213,7 @@ struct px_engine {
 	struct px_mono check_next; /* not before then */
 	int64_t check_spacing;
 	const char *check_why; /* static; NULL: none is asked for */
+	bool suspect; /* a connection was lost: does the presence server still know what it knew? */
 	uint32_t seq;
 	uint64_t hearing;  /* the request whose answer is being read */
 	struct px_now now; /* while it is */

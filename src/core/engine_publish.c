@@ -283,8 +283,34 @@ static bool find_prober(struct px_engine *e, struct px_now now)
 	return false;
 }
 
+/*
+ * A connection ended. That may be a restart with empty memory (P7), or only a server that closes what is idle, as Kamailio does: one ETag is
+ * asked for, and a 412 to that makes all be checked. A failure tells of itself, and ends in DOWN.
+ */
+static void check_one(struct px_engine *e, struct px_now now)
+{
+	e->suspect = false;
+	for (uint32_t i = 0; i < e->end; i++) {
+		uint32_t slot = (e->prober + i) % e->end;
+		struct user *u = px_user(e, slot);
+
+		if (!u->used || u->publication.state != PX_PUB_STANDING || u->publication.unsure ||
+		    u->etag_epoch != e->check_epoch)
+			continue;
+		unsigned todo = px_publication_check(&u->publication, now);
+
+		if (todo & PX_PUB_QUEUE) {
+			e->prober = slot + 1;
+			px_publish_do(e, slot, todo, now);
+			return;
+		}
+	}
+}
+
 void px_publish_pump(struct px_engine *e, struct px_now now)
 {
+	if (e->suspect && !e->esc.down)
+		check_one(e, now);
 	if (e->check_why && px_due(e->check_next, now))
 		px_check_all(e, e->check_why, now);
 	while (px_esc_may_send(&e->esc, now)) {
@@ -303,7 +329,23 @@ void px_publish_pump(struct px_engine *e, struct px_now now)
 
 void px_engine_sip_lost(struct px_engine *e, struct px_now now)
 {
-	px_check_all(e, "connection_lost", now);
+	(void)now;
+	e->suspect = true;
+}
+
+static const char *why_down(const struct px_sip_answer *a)
+{
+	switch (a->fail) {
+	case PX_SIP_TIMEOUT:
+		return "silent";
+	case PX_SIP_TRANSPORT:
+		return "unreachable";
+	case PX_SIP_LOCAL:
+		return "local";
+	case PX_SIP_ANSWERED:
+		break;
+	}
+	return a->status == 401 || a->status == 407 ? "login" : "answer";
 }
 
 void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_answer *a,
@@ -333,12 +375,16 @@ void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_an
 	bool back =
 	    px_esc_ended(&e->esc, word, a->retry_after, now.mono.ms - u->publish_began.ms, now);
 
+	if (a->fail == PX_SIP_TRANSPORT)
+		e->suspect = true;
 	if (a->fail == PX_SIP_ANSWERED && a->status / 100 == 2)
 		u->etag_epoch = e->check_epoch;
-	if (todo & PX_PUB_GAVE_UP) {
+	if (todo & PX_PUB_GAVE_UP || word == PX_ESC_DENIED) {
 		char code[PX_CODE_MAX];
 		snprintf(code, sizeof code, "SIP %d", a->status);
 		u->trouble = px_trouble(e, code);
+	}
+	if (todo & PX_PUB_GAVE_UP) {
 		px_say(e, PX_LOG_WARN,
 		       "user=%s publication gave_up op=%s status=%d reason=\"%.60s\"", u->key,
 		       px_pub_op_name(op), a->status, a->reason ? a->reason : "");
@@ -352,10 +398,7 @@ void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_an
 		       asked);
 	if (e->esc.down && !was_down)
 		px_say(e, PX_LOG_ERROR, "presence up->down why=%s status=%d reason=\"%.60s\"",
-		       a->fail == PX_SIP_TIMEOUT     ? "silent"
-		       : a->fail == PX_SIP_TRANSPORT ? "unreachable"
-		       : a->fail == PX_SIP_LOCAL     ? "local"
-		                                     : "answer",
+		       why_down(a),
 		       a->status, a->reason ? a->reason : "");
 	px_publish_do(e, slot, todo & ~(unsigned)PX_PUB_LOST, now);
 	if (back) {

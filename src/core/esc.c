@@ -11,6 +11,8 @@
 #define PAUSE_MIN_S 1
 #define PAUSE_MAX_S 60
 #define FAILED_MAX 3    /* in a row */
+#define DENIED_MAX 3    /* likewise */
+#define DENIED_MS 300000
 #define UNSURE_MAX 10   /* in a row ... */
 #define UNSURE_MS 10000 /* ... within so long */
 #define RTT_SMOOTH 8    /* answers */
@@ -112,10 +114,12 @@ static void go_down(struct px_esc *e, enum px_esc_word word, struct px_now now)
 
 	e->down = true;
 	e->since = now.mono;
-	e->failed_in_a_row = e->unsure_in_a_row = 0;
+	if (word == PX_ESC_DENIED)
+		e->paused_until[e->current] = px_after(now, DENIED_MS);
+	e->failed_in_a_row = e->unsure_in_a_row = e->denied_in_a_row = 0;
 	next_server(e, now);
 	/* another server needn't wait for this one's failure, and this one has said for how long */
-	probe_at(e, e->current == was && word != PX_ESC_PAUSE ? px_after(now, PROBE_MS) : now.mono);
+	probe_at(e, e->current == was && word != PX_ESC_PAUSE && word != PX_ESC_DENIED ? px_after(now, PROBE_MS) : now.mono);
 }
 
 static void go_up(struct px_esc *e)
@@ -170,6 +174,9 @@ static bool fails(struct px_esc *e, enum px_esc_word word, struct px_mono sent, 
 		/* a server that has answered later ones works */
 		return sent.ms >= e->alive_at.ms &&
 		       (++e->failed_in_a_row >= FAILED_MAX || !e->works);
+	if (word == PX_ESC_DENIED)
+		return sent.ms >= e->alive_at.ms &&
+		       (++e->denied_in_a_row >= DENIED_MAX || !e->works);
 	if (e->unsure_in_a_row == 0 || now.mono.ms - e->unsure_at.ms > UNSURE_MS) {
 		e->unsure_in_a_row = 0;
 		e->unsure_at = now.mono;
@@ -205,7 +212,7 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 			go_up(e);
 		e->works = true;
 		e->alive_at = now.mono;
-		e->failed_in_a_row = e->unsure_in_a_row = 0;
+		e->failed_in_a_row = e->unsure_in_a_row = e->denied_in_a_row = 0;
 		int64_t rtt = took_ms > 0 ? took_ms * SCALE : 1;
 
 		measure(e, rtt, now);
@@ -222,10 +229,12 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 		e->paused_until[e->current] = px_after(now, s * 1000);
 	}
 	if (e->down) { /* the probe failed */
+		if (word == PX_ESC_DENIED)
+			e->paused_until[e->current] = px_after(now, DENIED_MS);
 		next_server(e, now);
 		probe_at(e, e->probe_at);
 	} else {
-		if (word != PX_ESC_UNSURE && sent.ms > e->shrunk_at.ms)
+		if (word != PX_ESC_UNSURE && word != PX_ESC_DENIED && sent.ms > e->shrunk_at.ms)
 			shrink(e, now);
 		if (fails(e, word, sent, now))
 			go_down(e, word, now);

@@ -7,6 +7,7 @@
  *     UP -----------------------------------------------------------> DOWN ---------> UP (everybody waiting goes on)
  *     DOWN: one probe PUBLISH every 2 s, by any user that waits, alternating between the servers if there are several.
  *     PAUSE: nothing for retry_after (1 s if none was said, at most 60 s), then as DOWN. Another server, if there is one, is asked at once.
+ *     DENIED: as FAILED; when it is DOWN by that, nothing for 5 minutes, as a login that is tried again and again gets locked.
  *     10 UNSURE within 10 s and not one ALIVE among them: it answers, but serves nobody; as FAILED.
  *
  * The window follows the server's response time: it grows by one per answer while answers are quick, is halved (at least 4) when they become slow
@@ -29,7 +30,7 @@ struct px_esc {
 	struct px_mono alive_at;                         /* the newest ALIVE */
 	struct px_mono paused_until[PX_ESC_SERVERS_MAX]; /* as the server wished */
 	bool works;                                      /* it has answered, ever */
-	unsigned failed_in_a_row;
+	unsigned failed_in_a_row, denied_in_a_row;
 	unsigned unsure_in_a_row;
 	struct px_mono unsure_at; /* the first of them */
 	unsigned in_flight;

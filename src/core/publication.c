@@ -14,6 +14,7 @@
 	60                    /* a server that wishes to be left alone for longer is asked anyway  \
 	                       */
 #define GAVE_UP_MS 3600000    /* and up to a tenth more, spread */
+#define DENIED_MS 300000      /* likewise */
 #define MIN_EXPIRES_MAX 86400 /* s; a server that wants publications for longer is mistaken */
 #define MINIS_MAX 3           /* 423 in a row */
 #define LAPSE_MARGIN_MS 2000  /* our reckoning of the server's clock may be off by so much */
@@ -26,6 +27,8 @@ enum action {
 	TOO_BRIEF,       /* asked again for longer */
 	BACK_OFF,        /* refused for now; what stood before still stands */
 	BACK_OFF_UNSURE, /* ... or the request was carried out after all */
+	SIMPLER,         /* asked again with the shortest document; that was it already: as GIVE_UP */
+	DENIED,          /* the server would answer anybody alike: when that changes is found out by esc.h */
 	GIVE_UP          /* trying again soon would be answered alike */
 };
 
@@ -41,18 +44,25 @@ static const struct rule rules[] = {
     {-PX_SIP_TRANSPORT, -PX_SIP_TRANSPORT, BACK_OFF_UNSURE, PX_ESC_FAILED},
     {-PX_SIP_LOCAL, -PX_SIP_LOCAL, BACK_OFF, PX_ESC_UNSURE},
     {200, 299, STANDS, PX_ESC_ALIVE},
-    {300, 399, GIVE_UP, PX_ESC_ALIVE}, /* redirections aren't followed */
+    {300, 399, GIVE_UP, PX_ESC_ALIVE}, /* a redirection that leads nowhere: io/sip.h follows the others */
+    {401, 401, DENIED, PX_ESC_DENIED}, /* no login, or a wrong one: io/sip.h answers challenges */
+    {405, 405, DENIED, PX_ESC_DENIED}, /* knows no PUBLISH */
+    {406, 406, DENIED, PX_ESC_DENIED},
+    {407, 407, DENIED, PX_ESC_DENIED},
     {408, 408, BACK_OFF_UNSURE, PX_ESC_FAILED},
     {412, 412, ANEW, PX_ESC_ALIVE},
+    {413, 413, SIMPLER, PX_ESC_ALIVE}, /* too large */
+    {415, 415, SIMPLER, PX_ESC_ALIVE}, /* something in it isn't understood */
     {423, 423, TOO_BRIEF, PX_ESC_ALIVE},
     {480, 480, BACK_OFF, PX_ESC_UNSURE},
     {486, 486, BACK_OFF, PX_ESC_UNSURE},
+    {489, 489, DENIED, PX_ESC_DENIED}, /* knows no presence */
     {491, 491, BACK_OFF, PX_ESC_ALIVE}, /* request pending */
     {400, 499, GIVE_UP, PX_ESC_ALIVE},
-    {501, 501, GIVE_UP, PX_ESC_ALIVE}, /* knows no PUBLISH */
+    {501, 501, DENIED, PX_ESC_DENIED}, /* knows no PUBLISH */
     {503, 503, BACK_OFF, PX_ESC_PAUSE},
-    {505, 505, GIVE_UP, PX_ESC_ALIVE}, /* version */
-    {513, 513, GIVE_UP, PX_ESC_ALIVE}, /* too large */
+    {505, 505, DENIED, PX_ESC_DENIED},  /* version */
+    {513, 513, SIMPLER, PX_ESC_ALIVE}, /* too large */
     {500, 599, BACK_OFF_UNSURE, PX_ESC_UNSURE},
     {600, 699, GIVE_UP, PX_ESC_ALIVE},
     {INT16_MIN, INT16_MAX, BACK_OFF_UNSURE,
@@ -253,6 +263,12 @@ static unsigned give_up(struct px_publication *p, struct px_now now)
 	return PX_PUB_GAVE_UP;
 }
 
+static unsigned denied(struct px_publication *p, struct px_now now)
+{
+	p->failures = 0;
+	return back_off(p, px_after(now, DENIED_MS + part_of(p, DENIED_MS / 10)));
+}
+
 /* It goes back into a SIP-If-Match header: a token (RFC 3903 §11.3.1) has nothing outside these. */
 static bool is_etag(const char *s)
 {
@@ -343,6 +359,16 @@ static unsigned too_brief(struct px_publication *p, const struct px_sip_answer *
 	return go_on(p);
 }
 
+static unsigned simpler(struct px_publication *p, struct px_now now)
+{
+	if (p->plain || p->op == PX_OP_REMOVE)
+		return give_up(p, now);
+	p->plain = true;
+	if (p->op != PX_OP_REFRESH)
+		p->newer = p->want;
+	return go_on(p);
+}
+
 unsigned px_publication_answer(struct px_publication *p, const struct px_sip_answer *a,
                                uint32_t ask_expires, uint32_t *expires_floor,
                                enum px_esc_word *word, struct px_now now)
@@ -367,6 +393,10 @@ unsigned px_publication_answer(struct px_publication *p, const struct px_sip_ans
 		return retry_later(p, a, now);
 	case BACK_OFF:
 		return retry_later(p, a, now);
+	case SIMPLER:
+		return simpler(p, now);
+	case DENIED:
+		return denied(p, now);
 	case GIVE_UP:
 		return give_up(p, now);
 	}

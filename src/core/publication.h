@@ -50,6 +50,7 @@ enum px_esc_word {
 	PX_ESC_ALIVE,  /* it answered as a server that works */
 	PX_ESC_FAILED, /* silence, lost connection, 408: nobody's PUBLISH would do better */
 	PX_ESC_PAUSE,  /* 503: for retry_after */
+	PX_ESC_DENIED, /* it wants another login, or serves no presence at all: likely everybody gets the same */
 	PX_ESC_UNSURE  /* 5xx, 480 and their like: may be about this user alone; or it never left */
 };
 
@@ -66,6 +67,7 @@ struct px_publication {
 	bool gave_up;     /* BACKOFF: because of 403 and its like; nothing hastens it */
 	uint8_t failures; /* in a row */
 	uint8_t minis;    /* 423 in a row */
+	bool plain;       /* 413, 415: only the shortest document, from now on */
 	uint32_t expires; /* s, granted; 0: none */
 	char *etag;       /* owned; NULL: none */
 	struct px_mono

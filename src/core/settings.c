@@ -1125,12 +1125,10 @@ void px_settings_print(struct px_buf *out, bool markdown)
 
 unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, void *arg)
 {
-	bool webdav = false, tls = false;
+	bool webdav = false;
 
 	for (size_t i = 0; i < s->gateways; i++)
 		webdav = webdav || s->gateway[i].type != PX_GATEWAY_EWS;
-	for (size_t i = 0; i < s->presence_servers; i++)
-		tls = tls || s->presence_server[i].transport == PX_TRANSPORT_TLS;
 	const struct {
 		bool asked;
 		const char *what, *instead;
@@ -1141,10 +1139,7 @@ unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, vo
 	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
 	     "give streaming or none"},
 	    {s->oof_replies, "oof_replies=yes", "leave it out"},
-	    {tls, "presence_server: transport=tls", "give tcp or udp"},
 	    {s->remind_before != 0, "remind_before", "leave it out"},
-	    {s->sip_user != NULL, "sip_user: digest authentication",
-	     "let the presence server trust this address"},
 	    {s->state_file != NULL, "state_file", "leave it out"},
 	    {s->standby, "standby=yes", "leave it out"},
 	    {s->listen_http != NULL, "listen_http", "leave it out"},
