@@ -4,6 +4,7 @@
  * board. The one file that knows everybody.
  */
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@
 #define BEAT_MS 1000
 #define STATS_MS 60000
 #define LEAVE_MS 10000     /* on_exit=withdraw takes so long at most */
+#define LEAVE_SILENT_MS 2000 /* ... and so long without an answer: it is likely being stopped as well */
 #define PUBLISH_WINDOW 256 /* more in flight doesn't make a presence server faster */
 #define WALL_JUMP_MS 500
 
@@ -74,6 +76,8 @@ struct worker {
 	struct px_checker *checker;
 	bool leaving;
 	struct px_mono leave_at, beat_at, stats_at;
+	struct px_mono answered_at; /* leaving: when the last user could go */
+	unsigned left;
 	int64_t wall_offset;
 	uint32_t started_at;
 	int status;
@@ -370,6 +374,37 @@ static void say_stats(struct worker *w, struct px_now now)
 	w->stats_at = px_after(now, STATS_MS);
 }
 
+/*
+ * Withdrawing takes as long as the presence server takes it. The proxy that stops us may be that server: it is gone then, or about to be.
+ */
+static bool still_leaving(struct worker *w, struct px_now now)
+{
+	const unsigned left = px_engine_counts(w->engine).users;
+	const struct px_esc *esc = px_engine_esc(w->engine);
+	const struct px_mono silent = {w->answered_at.ms + LEAVE_SILENT_MS};
+
+	if (left < w->left)
+		w->answered_at = now.mono;
+	w->left = left;
+	if (left == 0)
+		return false;
+	if (px_due(w->leave_at, now))
+		px_log(PX_LOG_WARN, "end: %u users could not be withdrawn in time", left);
+	else if ((esc->down && esc->servers == 1) || px_due(silent, now))
+		px_log(PX_LOG_WARN, "end: %u users could not be withdrawn: the presence server %s",
+		       left, esc->down ? "is down" : "doesn't answer");
+	else
+		return true;
+	return false;
+}
+
+static struct px_mono leave_due(const struct worker *w)
+{
+	if (!w->leaving)
+		return (struct px_mono){0};
+	return px_earlier(w->leave_at, (struct px_mono){w->answered_at.ms + LEAVE_SILENT_MS});
+}
+
 static void turn(void *arg, struct px_now now)
 {
 	struct worker *w = arg;
@@ -388,16 +423,11 @@ static void turn(void *arg, struct px_now now)
 	if (px_due(w->stats_at, now))
 		say_stats(w, now);
 	if (w->leaving) {
-		unsigned left = px_engine_counts(w->engine).users;
-
-		if (left > 0 && px_due(w->leave_at, now))
-			px_log(PX_LOG_WARN, "end: %u users could not be withdrawn in time", left);
-		if (left == 0 || px_due(w->leave_at, now))
+		if (!still_leaving(w, now))
 			px_loop_stop(w->loop);
 	}
 	px_loop_wake(w->loop, px_earlier(px_engine_due(w->engine, now),
-	                                 px_earlier(w->beat_at, w->leaving ? w->leave_at
-	                                                                   : (struct px_mono){0})));
+	                                 px_earlier(w->beat_at, leave_due(w))));
 }
 
 /* ---- commands ---- */
@@ -505,6 +535,8 @@ static void leave(struct worker *w)
 	}
 	w->leaving = true;
 	w->leave_at = px_after(now, LEAVE_MS);
+	w->answered_at = now.mono;
+	w->left = UINT_MAX;
 	for (uint32_t id = 0; id < px_engine_users_end(w->engine); id++) {
 		char key[PX_AOR_MAX + 1];
 
@@ -622,6 +654,10 @@ static int open_sip(struct worker *w)
 	const struct px_sip_config c = {.server = server,
 	                                .servers = (unsigned)s->presence_servers,
 	                                .bind = s->sip_bind,
+	                                .user = s->sip_user,
+	                                .password = s->sip_password,
+	                                .ca_file = s->sip_ca_file,
+	                                .certificate = s->sip_certificate,
 	                                .done = sip_done,
 	                                .lost = sip_lost,
 	                                .arg = w};

@@ -223,7 +223,7 @@ static void one_row(const struct row *r, enum px_pub_op op)
 		}
 		/* once more at once, and no third time */
 		assert_int_equal(todo, PX_PUB_QUEUE | (op == PX_OP_REFRESH ? 0 : PX_PUB_URGENT));
-		assert_true(p.plain);
+		assert_true(p.brief);
 		assert_int_equal(px_publication_turn(&p, at(1000)), op);
 		assert_int_equal(answer(&p, a, 1000), PX_PUB_GAVE_UP);
 		assert_int_equal(p.state, PX_PUB_BACKOFF);

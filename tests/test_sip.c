@@ -104,6 +104,39 @@ static void hang_up(struct connection *c, bool reset)
 	c->deaf = false;
 }
 
+/*
+ * loginN: 401 until it is answered with the newest nonce, which is good for N requests; then 401 with another, stale. login0: also 407. login-: never
+ * accepted. What the answer must be is test_digest.c's matter.
+ */
+static void serve_login(struct connection *c, const struct sockaddr_in *from, const char *in,
+                        const char *user)
+{
+	static unsigned nonce, uses, limit;
+	char out[2048], more[512], expect[64];
+	const bool proxy = user[5] == '0';
+	const char *www = strcasestr(in, "\nAuthorization: Digest username=\"me\", ");
+	const char *other = strcasestr(in, "\nProxy-Authorization: Digest username=\"me\", ");
+
+	snprintf(expect, sizeof expect, "nonce=\"n%u\"", nonce);
+	if (proxy && !other) {
+		answer(out, sizeof out, in, "407 Proxy",
+		       "Proxy-Authenticate: Digest realm=\"p\", nonce=\"x\", algorithm=SHA-256\r\n");
+	} else if (user[5] != '-' && www && strstr(www, expect) && ++uses <= limit &&
+	           strstr(www, "realm=\"example.test\"") && strstr(www, "uri=\"sip:login")) {
+		answer(out, sizeof out, in, "200 OK", "SIP-ETag: in\r\nExpires: 600\r\n");
+	} else {
+		snprintf(more, sizeof more,
+		         "WWW-Authenticate: Basic realm=\"b\"\r\n"
+		         "WWW-Authenticate: Digest realm=\"example.test\", nonce=\"n%u\", "
+		         "qop=\"auth\", algorithm=SHA-256%s\r\n",
+		         ++nonce, uses > limit ? ", stale=true" : "");
+		uses = 0;
+		limit = user[5] > '0' && user[5] <= '9' ? (unsigned)(user[5] - '0') : 1;
+		answer(out, sizeof out, in, "401 Unauthorized", more);
+	}
+	reply(c, from, out);
+}
+
 static void serve(struct connection *c, const struct sockaddr_in *from, const char *in)
 {
 	char out[2048], user[32] = "";
@@ -144,6 +177,21 @@ static void serve(struct connection *c, const struct sockaddr_in *from, const ch
 	} else if (strcmp(user, "busy") == 0) {
 		answer(out, sizeof out, in, "503 Overloaded", "Retry-After: 3\r\n");
 		reply(c, from, out);
+	} else if (strncmp(user, "moved", 5) == 0) {
+		char more[128];
+
+		snprintf(more, sizeof more,
+		         "Contact: <sip:nobody@127.0.0.1:1>;q=0.1, "
+		         "<sip:%s@127.0.0.1:%d;transport=%s>;q=0.7\r\n",
+		         strcmp(user, "moved") == 0 ? "ok-there" : user, server.port,
+		         c ? "udp" : "tcp");
+		answer(out, sizeof out, in, "302 Moved Temporarily", more);
+		reply(c, from, out);
+	} else if (strcmp(user, "lured") == 0) {
+		answer(out, sizeof out, in, "301 Moved", "Contact: <http://127.0.0.1/>\r\n");
+		reply(c, from, out);
+	} else if (strncmp(user, "login", 5) == 0) {
+		serve_login(c, from, in, user);
 	} else if (strcmp(user, "bad") == 0) {
 		reply(c, from,
 		      "SIP/2.0 200 OK\r\nVia: nonsense\r\nCSeq: x\r\nContent-Length: 0\r\n\r\n");
@@ -865,6 +913,158 @@ static void too_long_for_udp(void **state)
 	assert_true(request_has("\r\nContent-Length: 2000\r\n"));
 }
 
+/* Over another transport each time, to the better Contact; what can't be followed is told. */
+static void redirections(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		afresh();
+		client(tcp ? "tcp" : "udp");
+		unsigned before = server.requests;
+
+		send_one(0, "moved@example.test", 300, 3000);
+		run(3000);
+		assert_answered(0, 200);
+		assert_true(request_has("PUBLISH sip:ok-there@127.0.0.1:"));
+		assert_true(request_has("\r\nTo: <sip:moved@example.test>\r\n"));
+		assert_true(request_has("\r\nContent-Length: 300\r\n"));
+		assert_int_equal(server.last_tcp, !tcp);
+		assert_int_equal(server.requests - before, 2);
+		b.stop_after = 2;
+		send_one(1, "moved-again@example.test", 10, 3000);
+		run(3000);
+		assert_answered(1, 302);
+		assert_int_equal(server.requests - before, 8); /* five times and no more */
+		b.stop_after = 3;
+		send_one(2, "lured@example.test", 10, 3000);
+		run(3000);
+		assert_answered(2, 301);
+	}
+}
+
+static void client_with_login(const char *transport)
+{
+	char uri[64], why[PX_SIP_WHY];
+	const char *servers[] = {uri};
+	const struct px_sip_config c = {.server = servers,
+	                                .servers = 1,
+	                                .user = "me",
+	                                .password = "secret",
+	                                .done = on_done,
+	                                .lost = on_lost};
+
+	snprintf(uri, sizeof uri, "sip:127.0.0.1:%d;transport=%s", server.port, transport);
+	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
+		fail_msg("%s", why);
+}
+
+/* Challenged once, then every request brings its credentials, until the nonce is too old. */
+static void logins(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		afresh();
+		client_with_login(tcp ? "tcp" : "udp");
+		unsigned before = server.requests;
+
+		for (unsigned i = 0; i < 8; i++) {
+			b.stop_after = i + 1;
+			send_one(i, "login4@example.test", 50, 3000);
+			run(3000);
+			assert_answered(i, 200);
+			assert_string_equal(b.a[i].etag, "in");
+		}
+		assert_true(request_has("\r\nContent-Length: 50\r\n"));
+		assert_true(request_has("nc=00000004"));
+		assert_int_equal(server.requests - before, 8 + 2);
+		/* each with a nonce of its own */
+		for (unsigned i = 8; i < 11; i++) {
+			b.stop_after = i + 1;
+			send_one(i, "login1@example.test", 50, 3000);
+			run(3000);
+			assert_answered(i, 200);
+		}
+		b.stop_after = 12;
+		send_one(11, "login0@example.test", 50, 3000);
+		run(3000);
+		assert_answered(11, 200);
+	}
+}
+
+static void a_login_that_is_refused(void **state)
+{
+	unsigned before = server.requests;
+
+	(void)state;
+	client_with_login("tcp");
+	send_one(0, "login-@example.test", 50, 3000);
+	run(3000);
+	assert_answered(0, 401);
+	assert_int_equal(server.requests - before, 2);
+	/* without a login there is nothing to try */
+	afresh();
+	client("tcp");
+	before = server.requests;
+	send_one(0, "login1@example.test", 50, 3000);
+	run(3000);
+	assert_answered(0, 401);
+	assert_int_equal(server.requests - before, 1);
+}
+
+static void client_by_name(const char *transport, const char *hosts)
+{
+	char uri[64], why[PX_SIP_WHY], path[] = "/tmp/px-hosts.XXXXXX";
+	const char *servers[] = {uri};
+	const struct px_sip_config c = {.server = servers,
+	                                .servers = 1,
+	                                .hosts = path,
+	                                .done = on_done,
+	                                .lost = on_lost};
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, hosts, strlen(hosts)), strlen(hosts));
+	close(fd);
+	snprintf(uri, sizeof uri, "sip:presence.test:%d;transport=%s", server.port, transport);
+	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
+		fail_msg("%s", why);
+	unlink(path);
+}
+
+/* The first address refuses: the same request goes to the second, and the next one there at once. */
+static void another_address(void **state)
+{
+	(void)state;
+	for (int tcp = 0; tcp < 2; tcp++) {
+		afresh();
+		client_by_name(tcp ? "tcp" : "udp", "# hosts\n127.0.0.3 presence.test\n"
+		                                    "127.0.0.1\tother  PRESENCE.test # yes\n");
+		send_one(0, "ok@example.test", 300, 4000);
+		assert_true(run(4000) < 1000);
+		assert_answered(0, 200);
+		/* 503 goes on as well; when all say so, it is told */
+		b.stop_after = 2;
+		send_one(1, "busy@example.test", 10, 3000);
+		run(3000);
+		assert_int_equal(b.a[1].done, 1);
+		assert_int_equal(b.a[1].fail, PX_SIP_TRANSPORT); /* of the other one */
+		b.stop_after = 3;
+		send_one(2, "ok@example.test", 10, 3000);
+		run(3000);
+		assert_answered(2, 200);
+	}
+}
+
+static void a_name_that_is_unknown(void **state)
+{
+	(void)state;
+	client_by_name("tcp", "");
+	send_one(0, "ok@example.test", 10, 1000);
+	run(8000);
+	assert_int_equal(b.a[0].done, 1);
+	assert_int_equal(b.a[0].fail, PX_SIP_TRANSPORT);
+}
+
 static void what_cannot_be_sent(void **state)
 {
 	struct px_action a = publish(0, "ok@[::1", 0, 2000);
@@ -894,7 +1094,7 @@ static void freed_with_requests_in_flight(void **state)
 
 static void bad_settings(void **state)
 {
-	const char *const bad[] = {"sips:127.0.0.1", "sip:127.0.0.1;transport=tls", "nonsense",
+	const char *const bad[] = {"sips:127.0.0.1", "sip:127.0.0.1;transport=sctp", "nonsense",
 	                           "http://127.0.0.1/"};
 	const char *good[] = {"sip:127.0.0.1"};
 	struct px_sip_config c = {.servers = 1, .done = on_done, .lost = on_lost};
@@ -970,6 +1170,11 @@ int main(void)
 	    T(deaf_connection),
 	    T(idle_connection_lost),
 	    T(too_long_for_udp),
+	    T(redirections),
+	    T(logins),
+	    T(a_login_that_is_refused),
+	    T(another_address),
+	    T(a_name_that_is_unknown),
 	    T(what_cannot_be_sent),
 	    T(freed_with_requests_in_flight),
 	    T(bad_settings),

@@ -191,6 +191,7 @@ static void write_document(struct px_buf *out, const struct px_engine *e, const 
 	                            .until = {(int64_t)u->doc_until * 1000},
 	                            .now = now.wall,
 	                            .style = &e->config.document,
+	                            .brief = u->publication.brief,
 	                            .next = (enum px_presence)u->next,
 	                            .next_from = {(int64_t)u->doc_next_from * 1000},
 	                            .next_until = {(int64_t)u->doc_next_until * 1000}};

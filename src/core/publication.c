@@ -361,9 +361,9 @@ static unsigned too_brief(struct px_publication *p, const struct px_sip_answer *
 
 static unsigned simpler(struct px_publication *p, struct px_now now)
 {
-	if (p->plain || p->op == PX_OP_REMOVE)
+	if (p->brief || p->op == PX_OP_REMOVE)
 		return give_up(p, now);
-	p->plain = true;
+	p->brief = true;
 	if (p->op != PX_OP_REFRESH)
 		p->newer = p->want;
 	return go_on(p);

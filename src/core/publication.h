@@ -67,7 +67,7 @@ struct px_publication {
 	bool gave_up;     /* BACKOFF: because of 403 and its like; nothing hastens it */
 	uint8_t failures; /* in a row */
 	uint8_t minis;    /* 423 in a row */
-	bool plain;       /* 413, 415: only the shortest document, from now on */
+	bool brief;       /* 413, 415: only the shortest document, from now on */
 	uint32_t expires; /* s, granted; 0: none */
 	char *etag;       /* owned; NULL: none */
 	struct px_mono
