@@ -30,6 +30,9 @@ enum px_control_command {
 	PX_CONTROL_GATEWAY_ADD,    /* URL[;...] as the setting is written, or the NAME of one that was
 	                              removed by command */
 	PX_CONTROL_GATEWAY_REMOVE, /* NAME */
+	PX_CONTROL_CHECK,          /* "OFFSET [WHOM]": a gateway's name, an AoR, or all. Answered with
+	                              "running|done AGE_S BYTES\n" and the rows from OFFSET on, as far as
+	                              they fit; BYTES is the length of them all */
 	PX_CONTROL_END
 };
 

@@ -3,6 +3,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "control.h"
 
@@ -121,6 +123,8 @@ static int refusal(struct px_remote *r, int err, const char *said)
 	case -EINVAL:
 	case -ENAMETOOLONG:
 		return refuse(r, 400, "%s", said);
+	case -EBUSY:
+		return refuse(r, 503, "%s", said);
 	case -EAGAIN:
 		return refuse(r, 503, "Too many commands wait for the worker; ask again");
 	case -ETIMEDOUT:
@@ -240,4 +244,95 @@ int px_remote_gateway_remove(struct px_remote *r)
 	if (r->words == 0)
 		return refuse(r, 400, "Give a gateway's name");
 	return ask(r, PX_CONTROL_GATEWAY_REMOVE, r->word[0], NULL, &answer);
+}
+
+/* ---- the troubleshooter ---- */
+
+#define CHECK_MS 1200 /* that a check is waited for; then it tells what it has */
+#define CHECK_AGAIN_MS 100
+
+/* One field of a row: ended by `end`, which is overwritten. Returns what is behind it. */
+static char *field(char *at, char end, const char **out)
+{
+	char *stop = strchrnul(at, end);
+
+	*out = at;
+	if (!*stop)
+		return stop;
+	*stop = '\0';
+	return stop + 1;
+}
+
+static void show_steps(char *rows, const struct px_rows *to)
+{
+	static const char *const name[] = {"gateway", "step", "result", "text"};
+
+	to->list(to->ctx, "steps");
+	while (*rows) {
+		to->begin(to->ctx);
+		for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+			const char *value;
+
+			rows =
+			    field(rows, i + 1 < sizeof name / sizeof *name ? '\t' : '\n', &value);
+			if (*value)
+				to->text(to->ctx, name[i], value);
+		}
+	}
+	to->end(to->ctx);
+}
+
+/* Asks for the part from `offset` on, with `rows` growing by it. 0, or a code. */
+static int ask_check(struct px_remote *r, size_t offset, char state[8], int64_t *age, char **rows,
+                     size_t *total)
+{
+	char word[PX_REMOTE_WORD_MAX + 1];
+	struct px_control_answer answer = {0};
+	long long seconds;
+	int code, head = 0;
+
+	if ((size_t)snprintf(word, sizeof word, "%zu %s", offset, r->words ? r->word[0] : "") >=
+	    sizeof word)
+		return refuse(r, 400, "That is too long for a gateway's name or an AoR");
+	code = ask(r, PX_CONTROL_CHECK, word, NULL, &answer);
+	if (code != 0)
+		return code;
+	if (sscanf(answer.said, "%7s %lld %zu%n", state, &seconds, total, &head) != 3 ||
+	    answer.said[head] != '\n')
+		return refuse(r, 500, "The worker is of another version");
+	*age = seconds;
+	size_t n = strlen(answer.said + head + 1);
+	char *more = realloc(*rows, offset + n + 1);
+
+	if (!more)
+		return refuse(r, 500, "%s", strerror(ENOMEM));
+	memcpy(more + offset, answer.said + head + 1, n + 1);
+	*rows = more;
+	return 0;
+}
+
+int px_remote_check(struct px_remote *r)
+{
+	const int64_t until = px_show_now().mono_ms + CHECK_MS;
+	char state[8], *rows = NULL;
+	size_t total = 0, had = 0;
+	int64_t age = 0;
+	int code;
+
+	while ((code = ask_check(r, 0, state, &age, &rows, &total)) == 0 &&
+	       strcmp(state, "running") == 0 && px_show_now().mono_ms < until)
+		usleep(CHECK_AGAIN_MS * 1000);
+	while (code == 0 && (had = strlen(rows)) < total) {
+		code = ask_check(r, had, state, &age, &rows, &total);
+		if (code == 0 && strlen(rows) == had)
+			break; /* it was begun anew meanwhile */
+	}
+	if (code == 0) {
+		r->rows->begin(r->rows->ctx);
+		r->rows->text(r->rows->ctx, "check", state);
+		r->rows->number(r->rows->ctx, "age", age);
+		show_steps(rows, r->rows);
+	}
+	free(rows);
+	return code;
 }

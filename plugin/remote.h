@@ -46,7 +46,9 @@ enum px_remote_form { PX_REMOTE_ROW, PX_REMOTE_LIST, PX_REMOTE_OK };
 	X(reload, PX_REMOTE_ROW, "", "Reads users, gateways, account and password again")          \
 	X(active, PX_REMOTE_ROW, "state", "Whether this node publishes: [on|off]")                 \
 	X(gateway_add, PX_REMOTE_OK, "gateway", "Adds a gateway, as the setting: URL[;...]")       \
-	X(gateway_remove, PX_REMOTE_OK, "gateway", "Takes a gateway out, its users move: NAME")
+	X(gateway_remove, PX_REMOTE_OK, "gateway", "Takes a gateway out, its users move: NAME") \
+	X(check, PX_REMOTE_ROW, "whom",                                                            \
+	  "What is wrong with a gateway or a user, or with all gateways: [NAME|AOR]")
 
 /* One function for each. 0, or a code as HTTP has them (400, 404, 500, 503, 507) and said. Takes 2 s at most. */
 #define PX_REMOTE_FUNCTION(name, form, parameters, help) int px_remote_##name(struct px_remote *r);

@@ -2,8 +2,11 @@
 #include "check.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "core/host.h"
 
 #define ANSWER_MS 10000
 #define ANSWER_MAX (4 << 20) /* bytes: one mailbox's calendar */
@@ -19,7 +22,7 @@ struct px_checker {
 	const struct px_backend *backend;
 	struct px_check_run *run;
 	unsigned gateways;
-	int only;
+	char **name, **url; /* name NULL: it isn't checked */
 	struct asked asked[];
 };
 
@@ -52,24 +55,60 @@ static void http_done(void *arg, uint64_t id, const struct px_http_answer *a)
 	px_loop_mark(k->loop);
 }
 
+/* The host of an https URL, as it stands there. */
+static char *host_of(const char *url)
+{
+	const char *host = url + strcspn(url, ":") + 3;
+
+	return strndup(host, px_host(host, strlen(host)));
+}
+
+static int take_gateways(struct px_checker *k, const struct px_checker_config *c, char **host)
+{
+	k->name = calloc(c->gateways, sizeof *k->name);
+	k->url = calloc(c->gateways, sizeof *k->url);
+	if (!k->name || !k->url)
+		return -ENOMEM;
+	for (unsigned i = 0; i < c->gateways; i++) {
+		if (!c->name[i] || (c->only >= 0 && i != (unsigned)c->only))
+			continue;
+		k->name[i] = strdup(c->name[i]);
+		k->url[i] = strdup(c->url[i]);
+		host[i] = host_of(c->url[i]);
+		if (!k->name[i] || !k->url[i] || !host[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 int px_checker_new(struct px_checker **out, struct px_loop *loop, const struct px_http *http,
-                   const struct px_check_config *c, char why[PX_HTTP_WHY])
+                   const struct px_checker_config *c, char why[PX_HTTP_WHY])
 {
 	struct px_checker *k = calloc(1, sizeof *k + c->gateways * sizeof *k->asked);
-	int err = k ? 0 : -ENOMEM;
+	char **host = calloc(c->gateways, sizeof *host);
+	const struct px_check_config run = {.backend = c->backend,
+	                                    .gateways = c->gateways,
+	                                    .host = (const char *const *)host,
+	                                    .mailbox = c->mailbox,
+	                                    .mailboxes = c->mailboxes,
+	                                    .subscribe = c->subscribe,
+	                                    .held = c->held};
+	int err = k && host ? 0 : -ENOMEM;
 
-	why[0] = '\0';
-	if (!k)
-		return err;
-	k->loop = loop;
-	k->backend = c->backend;
-	k->gateways = c->gateways;
-	k->only = c->only;
-	for (unsigned i = 0; i < k->gateways; i++)
-		k->asked[i].k = k;
-	k->run = px_check_run_new(c);
-	if (!k->run)
+	snprintf(why, PX_HTTP_WHY, "%s", strerror(ENOMEM));
+	if (err == 0) {
+		k->loop = loop;
+		k->backend = c->backend;
+		k->gateways = c->gateways;
+		for (unsigned i = 0; i < k->gateways; i++)
+			k->asked[i].k = k;
+		err = take_gateways(k, c, host);
+	}
+	if (err == 0 && !(k->run = px_check_run_new(&run)))
 		err = -ENOMEM;
+	for (unsigned i = 0; host && i < c->gateways; i++)
+		free(host[i]);
+	free(host);
 	if (err == 0)
 		err = px_http_like(&k->stranger, http, true, http_data, http_done, k, why);
 	if (err == 0)
@@ -88,9 +127,16 @@ void px_checker_free(struct px_checker *k)
 		return;
 	px_http_free(k->stranger);
 	px_http_free(k->ours);
-	for (unsigned i = 0; i < k->gateways; i++)
+	for (unsigned i = 0; i < k->gateways; i++) {
 		if (k->asked[i].parse)
 			k->backend->parse_free(k->asked[i].parse);
+		if (k->name)
+			free(k->name[i]);
+		if (k->url)
+			free(k->url[i]);
+	}
+	free(k->name);
+	free(k->url);
 	px_check_run_free(k->run);
 	free(k);
 }
@@ -126,39 +172,33 @@ bool px_checker_ended(const struct px_checker *k)
 	return px_check_ended(k->run);
 }
 
-const struct px_check_run *px_checker_run(const struct px_checker *k)
-{
-	return k->run;
-}
-
 static bool worth_a_word(const struct px_check_line *l)
 {
 	return l->result != PX_CHECK_SKIPPED || l->text[0];
 }
 
-void px_checker_rows(const struct px_checker *k, const char *const *name, struct px_buf *out)
+void px_checker_rows(const struct px_checker *k, struct px_buf *out)
 {
 	for (unsigned g = 0; g < k->gateways; g++)
 		for (enum px_check_step s = 0; s < PX_CHECK_STEPS; s++) {
 			const struct px_check_line *l = px_check_line(k->run, g, s);
 
 			if (worth_a_word(l))
-				px_buf_strs(out, name[g], "\t", px_check_step_name(s), "\t",
+				px_buf_strs(out, k->name[g], "\t", px_check_step_name(s), "\t",
 				            px_check_result_name(l->result), "\t", l->text, "\n");
 		}
 }
 
-unsigned px_checker_page(const struct px_checker *k, const char *const *name,
-                         const char *const *url, struct px_buf *out)
+unsigned px_checker_page(const struct px_checker *k, struct px_buf *out)
 {
 	unsigned checked = 0, wrong = 0;
 
 	for (unsigned g = 0; g < k->gateways; g++) {
 		const enum px_check_step failed = px_check_failed(k->run, g);
 
-		if (k->only >= 0 && g != (unsigned)k->only)
+		if (!k->name[g])
 			continue;
-		px_buf_printf(out, "gateway %s  %s\n", name[g], url[g]);
+		px_buf_printf(out, "gateway %s  %s\n", k->name[g], k->url[g]);
 		for (enum px_check_step s = 0; s < PX_CHECK_STEPS; s++) {
 			const struct px_check_line *l = px_check_line(k->run, g, s);
 

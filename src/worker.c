@@ -42,6 +42,8 @@
 #define LEAVE_SILENT_MS 2000 /* ... and so long without an answer: it is likely being stopped as well */
 #define PUBLISH_WINDOW 256 /* more in flight doesn't make a presence server faster */
 #define WALL_JUMP_MS 500
+#define CHECK_MAX (16 << 20)
+#define CHECK_GOOD_MS 30000 /* so long the outcome of a check is told to whoever asks again */
 
 _Static_assert(PUBLISH_WINDOW <= PX_SIP_WINDOW_MAX, "they must fit into the connection's queue");
 
@@ -73,7 +75,11 @@ struct worker {
 	unsigned wrong;   /* lines of users_file at the start */
 	enum px_board_origin origin;
 
-	struct px_checker *checker;
+	struct px_checker *checker;            /* the check at hand, or the last one */
+	char checked[PX_CONTROL_TEXT_MAX + 1]; /* whom it is about */
+	struct px_mono checked_at;             /* its end; not set: it runs */
+	struct px_buf check_rows;              /* as whoever asked last began to read them */
+	bool subscribes;
 	bool leaving;
 	struct px_mono leave_at, beat_at, stats_at;
 	struct px_mono answered_at; /* leaving: when the last user could go */
@@ -418,6 +424,11 @@ static void turn(void *arg, struct px_now now)
 	}
 	px_engine_pump(w->engine, now);
 	carry_all_out(w, now);
+	if (w->checker && !w->checked_at.ms) {
+		px_checker_pump(w->checker);
+		if (px_checker_ended(w->checker))
+			w->checked_at = now.mono;
+	}
 	if (px_due(w->beat_at, now))
 		beat(w, now);
 	if (px_due(w->stats_at, now))
@@ -442,7 +453,7 @@ static int execute(struct worker *w, const struct px_command *q, const char **wh
 	int err;
 
 	if (id < 0 && q->command != PX_CONTROL_ENABLE) {
-		*why = "no such user";
+		*why = "No such user";
 		return -ENOENT;
 	}
 	if (q->command == PX_CONTROL_REFRESH)
@@ -468,6 +479,139 @@ static int execute(struct worker *w, const struct px_command *q, const char **wh
 	return 0;
 }
 
+/* ---- the troubleshooter, by command ---- */
+
+/* What the account is refused for, while it is; "": it isn't. */
+static void say_held(const struct px_pool *pool, char *out, size_t size)
+{
+	const struct px_gateway *g = pool->accused >= 0 ? &pool->gateway[pool->accused] : NULL;
+
+	out[0] = '\0';
+	if (pool->login == PX_LOGIN_HELD && g)
+		snprintf(out, size, "%s at %s", g->last_error, g->name);
+}
+
+/* Users whose calendars may be tried there: those who are at that gateway already go first. */
+static unsigned find_tried(const struct worker *w, int gateway,
+                           const char *mailbox[PX_CHECK_MAILBOXES])
+{
+	struct px_user_view v;
+	unsigned n = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+		for (uint32_t id = 0; id < px_engine_users_end(w->engine) && n < PX_CHECK_MAILBOXES;
+		     id++) {
+			if (!px_engine_user(w->engine, id, &v) || !v.on ||
+			    (gateway >= 0 && (v.gateway == gateway) == pass))
+				continue;
+			if (gateway < 0 && pass)
+				break;
+			mailbox[n++] = v.mailbox;
+		}
+	return n;
+}
+
+static int begin_check(struct worker *w, const char *whom, const char **said)
+{
+	static char why[PX_HTTP_WHY];
+	const struct px_pool *pool = px_engine_pool(w->engine);
+	const char *mailbox[PX_CHECK_MAILBOXES];
+	char held[PX_CODE_MAX + PX_DETAIL_MAX + PX_GATEWAY_NAME_MAX + 8], key[PX_AOR_MAX + 1];
+	const char **name = calloc(2 * pool->n, sizeof *name);
+	struct px_checker_config c = {.backend = &px_ews,
+	                              .gateways = pool->n,
+	                              .name = name,
+	                              .url = name + pool->n,
+	                              .mailbox = mailbox,
+	                              .only = -1,
+	                              .subscribe = w->subscribes};
+	struct px_checker *k;
+	int64_t id = -1;
+	int err = 0;
+
+	if (!name)
+		return -ENOMEM;
+	for (unsigned i = 0; i < pool->n; i++) {
+		name[i] = pool->gateway[i].name;
+		name[pool->n + i] = px_http_url(w->http, i);
+		if (*whom && strcasecmp(name[i], whom) == 0)
+			c.only = (int)i;
+	}
+	if (*whom && c.only < 0) {
+		struct px_user_view v;
+
+		if (px_key_from_aor(whom, strlen(whom), key) == 0)
+			id = px_engine_user_find(w->engine, key);
+		if (id < 0 || !px_engine_user(w->engine, (uint32_t)id, &v)) {
+			*said = "neither a gateway nor a user has this name";
+			err = -ENOENT;
+		} else {
+			mailbox[0] = v.mailbox;
+			c.mailboxes = 1;
+			c.only = v.gateway;
+		}
+	} else {
+		c.mailboxes = find_tried(w, c.only, mailbox);
+	}
+	say_held(pool, held, sizeof held);
+	c.held = held[0] ? held : NULL;
+	if (err == 0 && (err = px_checker_new(&k, w->loop, w->http, &c, why)) < 0)
+		*said = why;
+	free(name);
+	if (err < 0)
+		return err;
+	px_checker_free(w->checker);
+	w->checker = k;
+	w->checked_at = (struct px_mono){0};
+	snprintf(w->checked, sizeof w->checked, "%s", whom);
+	px_log(PX_LOG_NOTICE, "check %s", *whom ? whom : "of all gateways");
+	return 0;
+}
+
+/*
+ * "OFFSET [WHOM]": offset 0 begins a check, or tells of the one that runs or has just ended; the rows come in parts, each asked for
+ * by the offset behind the one before.
+ */
+static void command_check(struct worker *w, const char *text, struct px_control_answer *a)
+{
+	const struct px_now now = px_loop_now(w->loop);
+	char *whom;
+	size_t offset = strtoul(text, &whom, 10), room, n;
+	const char *said = "";
+	int head;
+
+	whom += *whom == ' ';
+	if (w->checker && !w->checked_at.ms && strcmp(w->checked, whom) != 0) {
+		a->status = -EBUSY;
+		snprintf(a->said, sizeof a->said, "another check runs (%.200s); ask again",
+		         w->checked[0] ? w->checked : "of all gateways");
+		return;
+	}
+	if (offset == 0) {
+		if ((!w->checker || strcmp(w->checked, whom) != 0 ||
+		     (w->checked_at.ms && now.mono.ms - w->checked_at.ms > CHECK_GOOD_MS)) &&
+		    (a->status = begin_check(w, whom, &said)) < 0) {
+			snprintf(a->said, sizeof a->said, "%s",
+			         *said ? said : strerror(-a->status));
+			return;
+		}
+		px_buf_free(&w->check_rows);
+		w->check_rows = px_buf_new(CHECK_MAX);
+		px_checker_rows(w->checker, &w->check_rows);
+	}
+	head = snprintf(a->said, sizeof a->said, "%s %lld %zu\n",
+	                w->checked_at.ms ? "done" : "running",
+	                (long long)(w->checked_at.ms ? now.mono.ms - w->checked_at.ms : 0) / 1000,
+	                w->check_rows.len);
+	room = sizeof a->said - 1 - (size_t)head;
+	n = offset < w->check_rows.len ? w->check_rows.len - offset : 0;
+	if (n > room)
+		n = room;
+	if (n > 0)
+		memcpy(a->said + head, w->check_rows.data + offset, n);
+	a->said[(size_t)head + n] = '\0';
+}
+
 static void command(void *arg, const struct px_command *q, struct px_control_answer *a)
 {
 	static const char *const name[] = {[PX_CONTROL_REFRESH] = "refresh",
@@ -478,6 +622,8 @@ static void command(void *arg, const struct px_command *q, struct px_control_ans
 	if (q->command > PX_CONTROL_DISABLE) {
 		if (q->command == PX_CONTROL_RELOAD)
 			reload(arg);
+		else if (q->command == PX_CONTROL_CHECK)
+			command_check(arg, q->text, a);
 		else
 			a->status = -ENOTSUP;
 		return;
@@ -793,6 +939,7 @@ static int set_up(struct worker *w, const struct options *o)
 	if (err < 0)
 		return err;
 	px_log_open(STDERR_FILENO, w->settings->log_level);
+	w->subscribes = w->settings->subscription != PX_SUBSCRIPTION_NONE;
 	w->withdraw_on_exit = w->settings->on_exit == PX_EXIT_WITHDRAW;
 	if ((err = keep(&w->users_file, w->settings->users_file)) < 0 ||
 	    (err = keep(&w->mailbox_domain, w->settings->mailbox_domain)) < 0 ||
@@ -844,6 +991,7 @@ static void run(struct worker *w)
 static void tear_down(struct worker *w)
 {
 	px_checker_free(w->checker);
+	px_buf_free(&w->check_rows);
 	px_control_free(w->control);
 	px_sip_free(w->sip);
 	px_http_free(w->http);
@@ -920,7 +1068,7 @@ static int find_users(const struct px_settings *s, struct trial *t)
 }
 
 /* Which gateway and which users `whom` means. */
-static int find_whom(const struct px_settings *s, const char *whom, struct px_check_config *c,
+static int find_whom(const struct px_settings *s, const char *whom, struct px_checker_config *c,
                      struct trial *t, char key[PX_AOR_MAX + 1])
 {
 	int err;
@@ -952,7 +1100,7 @@ static int find_whom(const struct px_settings *s, const char *whom, struct px_ch
 static int check(struct worker *w, const struct options *o)
 {
 	struct trial t = {.n = 0};
-	struct px_check_config c = {.backend = &px_ews};
+	struct px_checker_config c = {.backend = &px_ews};
 	char key[PX_AOR_MAX + 1], why[PX_HTTP_WHY];
 	const char **name = NULL;
 	const struct px_settings *s;
@@ -963,17 +1111,17 @@ static int check(struct worker *w, const struct options *o)
 		return err;
 	s = w->settings;
 	px_log_open(STDERR_FILENO, s->log_level);
-	c.gateways = (unsigned)s->gateways;
-	c.subscribe = s->subscription != PX_SUBSCRIPTION_NONE;
-	name = calloc(3 * s->gateways, sizeof *name);
+	name = calloc(2 * s->gateways, sizeof *name);
 	if (!name)
 		return -ENOMEM;
 	for (size_t i = 0; i < s->gateways; i++) {
 		name[i] = s->gateway[i].name;
 		name[s->gateways + i] = s->gateway[i].url;
-		name[2 * s->gateways + i] = s->gateway[i].host;
 	}
-	c.host = name + 2 * s->gateways;
+	c.gateways = (unsigned)s->gateways;
+	c.name = name;
+	c.url = name + s->gateways;
+	c.subscribe = s->subscription != PX_SUBSCRIPTION_NONE;
 	err = find_whom(s, o->whom, &c, &t, key);
 	c.mailbox = (const char *const *)t.mailbox;
 	c.mailboxes = t.n;
@@ -984,11 +1132,11 @@ static int check(struct worker *w, const struct options *o)
 	if (err == 0 && (err = px_checker_new(&w->checker, w->loop, w->http, &c, why)) < 0)
 		px_log(PX_LOG_ERROR, "%s", why);
 	if (err == 0) {
-		struct px_buf page = px_buf_new(16 << 20);
+		struct px_buf page = px_buf_new(CHECK_MAX);
 
 		px_loop_mark(w->loop);
 		px_loop_run(w->loop);
-		wrong = px_checker_page(w->checker, name, name + s->gateways, &page);
+		wrong = px_checker_page(w->checker, &page);
 		fputs(page.data ? page.data : "", stdout);
 		px_buf_free(&page);
 	}

@@ -40,7 +40,6 @@ static struct px_check_run *start(const struct px_backend *b, unsigned gateways,
 	                                  .host = host,
 	                                  .mailbox = mailbox,
 	                                  .mailboxes = mailboxes,
-	                                  .only = -1,
 	                                  .subscribe = true};
 	struct px_check_run *r = px_check_run_new(&c);
 
@@ -302,7 +301,6 @@ static void held(void **state)
 	                                  .host = host,
 	                                  .mailbox = mailbox,
 	                                  .mailboxes = 1,
-	                                  .only = -1,
 	                                  .held = "HTTP 401 at cas2"};
 	struct px_check_run *r = px_check_run_new(&c);
 
@@ -450,12 +448,9 @@ static void located_first(void **state)
 
 static void only_one(void **state)
 {
-	const struct px_check_config c = {.backend = &ews,
-	                                  .gateways = 3,
-	                                  .host = host,
-	                                  .mailbox = mailbox,
-	                                  .mailboxes = 1,
-	                                  .only = 1};
+	const char *const second[] = {NULL, host[1], NULL};
+	const struct px_check_config c = {
+	    .backend = &ews, .gateways = 3, .host = second, .mailbox = mailbox, .mailboxes = 1};
 	struct px_check_run *r = px_check_run_new(&c);
 
 	(void)state;

@@ -107,11 +107,11 @@ struct px_check_run *px_check_run_new(const struct px_check_config *c)
 	r->host = calloc(r->gateways + r->mailboxes, sizeof *r->host);
 	bool good = r->host && (!c->held || (r->held = strdup(c->held)));
 	for (unsigned i = 0; good && i < r->gateways; i++)
-		good = (r->host[i] = strdup(c->host[i]));
+		good = !c->host[i] || (r->host[i] = strdup(c->host[i]));
 	for (unsigned i = 0; good && i < r->mailboxes; i++)
 		good = (r->host[r->gateways + i] = strdup(c->mailbox[i]));
 	for (unsigned i = 0; i < r->gateways; i++)
-		if (c->only >= 0 && i != (unsigned)c->only)
+		if (!c->host[i])
 			r->gateway[i].stage = END;
 	if (good)
 		return r;

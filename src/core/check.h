@@ -56,11 +56,10 @@ struct px_check_run;
 /* All copied. */
 struct px_check_config {
 	const struct px_backend *backend;
-	unsigned gateways;          /* at least 1 */
-	const char *const *host;    /* of each gateway, for the texts */
+	unsigned gateways;       /* at least 1 */
+	const char *const *host; /* of each gateway, for the texts; NULL: this one isn't checked */
 	const char *const *mailbox; /* whose calendars may be tried */
 	unsigned mailboxes;         /* 0 to PX_CHECK_MAILBOXES; 0: what needs one is skipped */
-	int only;                   /* this gateway alone; negative: all */
 	bool subscribe;             /* false: subscription=none */
 	const char
 	    *held; /* the account is known to be refused, in words: nobody logs in; NULL: not so */

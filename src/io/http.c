@@ -1491,6 +1491,11 @@ int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
 	return err;
 }
 
+const char *px_http_url(const struct px_http *h, unsigned gateway)
+{
+	return h->gateway[gateway].url;
+}
+
 void px_http_free(struct px_http *h)
 {
 	if (!h)

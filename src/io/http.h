@@ -68,6 +68,7 @@ int px_http_new(struct px_http **out, struct px_loop *loop, const struct px_http
  */
 int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
                  px_http_data_h *data, px_http_done_h *done, void *arg, char why[PX_HTTP_WHY]);
+const char *px_http_url(const struct px_http *h, unsigned gateway); /* borrowed */
 void px_http_free(struct px_http *h); /* ends everything, calls nothing */
 
 /*

@@ -175,6 +175,42 @@ def test_gateways(shared):
     assert "name: cas2" in shared.kamcmd("pua_exchange.gateways")
 
 
+def checked(proxy, *whom):
+    """The rows of a check that has ended: {gateway: {step: (result, text)}}."""
+    whole = []
+
+    def ended():
+        whole[:] = [proxy.rpc("pua_exchange.check", *whom)]
+        return whole[0]["check"] == "done"
+
+    wait_until(ended, 15, lambda: whole)
+    found = {}
+    for row in whole[0]["steps"]:
+        found.setdefault(row["gateway"], {})[row["step"]] = (row["result"], row.get("text", ""))
+    return found
+
+
+def test_check(shared, sim):
+    found = checked(shared)
+    assert set(found) == {"cas1", "cas2"}
+    for steps in found.values():
+        assert {result for result, _ in steps.values()} == {"ok"} and len(steps) == 13, found
+    user = checked(shared, "user3@example.test")
+    at = shared.user("user3@example.test")["gateway"]
+    assert set(user) == {at} and user[at]["mailbox"] == ("ok", "user3@example.test")
+    sim.request("POST", "/faults", {"cas": "cas2", "kind": "Subscribe", "how": "cut", "bytes": 60})
+    try:
+        one = checked(shared, "cas2")
+    finally:
+        sim.request("DELETE", "/faults")
+    assert set(one) == {"cas2"} and one["cas2"]["subscription"][0] == "FAILED", one
+    assert one["cas2"]["calendar"][0] == "ok"
+    assert shared.fault("pua_exchange.check", "nobody@example.test")[0] == 404
+    assert "step: resolve" in shared.kamcmd("pua_exchange.check", "cas1")
+    # the service wasn't touched
+    assert shared.stats()["followed"] == USERS and sim.counters()["failed_logins"] == 0
+
+
 def test_statistics(shared):
     stats = shared.stats()
     assert (stats["worker"], stats["login"], stats["presence_server"]) == ("running", "open", "up")
