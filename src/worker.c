@@ -532,6 +532,8 @@ static int begin_check(struct worker *w, const char *whom, const char **said)
 	if (!name)
 		return -ENOMEM;
 	for (unsigned i = 0; i < pool->n; i++) {
+		if (!pool->gateway[i].used || pool->gateway[i].health == PX_GW_LEAVING)
+			continue;
 		name[i] = pool->gateway[i].name;
 		name[pool->n + i] = px_http_url(w->http, i);
 		if (*whom && strcasecmp(name[i], whom) == 0)
