@@ -780,6 +780,8 @@ static void ical_text(struct buf *b, const char *name, const char *text)
 	buf_str(b, "\r\n");
 }
 
+#define BOUNDARY "----_=_NextPart_001_01C3"
+
 /* An appointment is a message with an iCalendar part (RFC 2445), as the store keeps it. */
 static void get_item(struct task *t)
 {
@@ -794,7 +796,10 @@ static void get_item(struct task *t)
 	           "urn:content-classes:appointment\r\nSubject: =?utf-8?B?");
 	buf_base64(b, m->subject, strlen(m->subject));
 	buf_str(
-	    b, "?=\r\nContent-Type: text/calendar; method=REQUEST; charset=\"utf-8\"\r\n"
+	    b, "?=\r\nContent-Type: multipart/alternative; boundary=\"" BOUNDARY "\"\r\n\r\n"
+	       "--" BOUNDARY "\r\nContent-Type: text/plain; charset=\"utf-8\"\r\n\r\n\r\n"
+	       "--" BOUNDARY "\r\nContent-Class: urn:content-classes:calendarmessage\r\n"
+	       "Content-Type: text/calendar; method=REQUEST; charset=\"utf-8\"\r\n"
 	       "Content-Transfer-Encoding: 8bit\r\n\r\n"
 	       "BEGIN:VCALENDAR\r\nPRODID:-//Microsoft Corporation//Exchange//EN\r\nVERSION:2.0\r\n"
 	       "METHOD:REQUEST\r\nBEGIN:VEVENT\r\n");
@@ -819,7 +824,8 @@ static void get_item(struct task *t)
 	buf_fmt(b,
 	        "CLASS:%s\r\nTRANSP:%s\r\nX-MICROSOFT-CDO-BUSYSTATUS:%s\r\nX-MICROSOFT-CDO-"
 	        "ALLDAYEVENT:%s\r\n"
-	        "X-MICROSOFT-CDO-INSTTYPE:%d\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+	        "X-MICROSOFT-CDO-INSTTYPE:%d\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n\r\n--" BOUNDARY
+	        "--\r\n",
 	        m->secret ? "PRIVATE" : "PUBLIC",
 	        r->what.status == STATUS_FREE ? "TRANSPARENT" : "OPAQUE", busy[r->what.status],
 	        m->all_day ? "TRUE" : "FALSE", r->instance);
@@ -833,10 +839,7 @@ static void get_folder(struct task *t)
 	struct buf url = {0};
 
 	if (t->d->version == OWA_2007) {
-		buf_fmt(&t->a->head, "Location: %s/owa/", t->base.origin);
-		if (t->base.named && strchr(t->base.named, '@'))
-			davprop_encode(&t->a->head, t->base.named);
-		buf_str(&t->a->head, "\r\n");
+		buf_fmt(&t->a->head, "Location: %s/owa/\r\n", t->base.origin);
 		dav_status(t->a, 302);
 		return;
 	}
@@ -851,6 +854,74 @@ static void get_folder(struct task *t)
 	t->a->status = 200;
 	t->a->type = "text/html; charset=utf-8";
 	buf_free(&url);
+}
+
+/* OWA of 2007: its first page, and (?ae=Options&t=About) the one that says whose mailbox this is. */
+static void get_owa(struct task *t)
+{
+	char address[STORE_ADDRESS];
+	const char *text = store_address(t->d->store, t->d->own, address);
+	struct buf *b = &t->a->body;
+
+	buf_str(b,
+	        "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 4.0 Transitional//EN\">\r\n<html><head>"
+	        "<title>Outlook Web Access</title></head><body>\r\n");
+	if (t->ask->ae && strcasecmp(t->ask->ae, "Options") == 0) {
+		buf_fmt(b, "<table><tr><td>Mailbox owner: %.*s [", (int)strcspn(text, "@"), text);
+		buf_xml(b, text);
+		buf_fmt(b,
+		        "]</td><td>/o=Example/ou=First Administrative "
+		        "Group/cn=Recipients/cn=%.*s</td></tr></table>\r\n",
+		        (int)strcspn(text, "@"), text);
+	}
+	buf_str(b, "</body></html>\r\n");
+	t->a->status = 200;
+	t->a->type = "text/html; charset=utf-8";
+}
+
+/*
+ * ?Cmd=galfind&AN=alias: the address list's entry of that alias (2003).
+ */
+static void find_in_address_list(struct task *t)
+{
+	struct mailbox *mb = t->ask->an ? davpath_mailbox(t->d->store, t->ask->an) : NULL;
+	struct buf *b = &t->a->body;
+	char address[STORE_ADDRESS];
+
+	buf_str(b, "<a:response xmlns:a=\"WM\">");
+	if (mb) {
+		const char *text = store_address(t->d->store, mb, address);
+		int alias = (int)strcspn(text, "@");
+
+		buf_fmt(b, "<a:item><a:DN>%.*s</a:DN><a:AN>%.*s</a:AN><a:EM>%s</a:EM></a:item>",
+		        alias, text, alias, text, text);
+	}
+	buf_str(b, "</a:response>");
+	t->a->status = 200;
+	t->a->type = "text/xml";
+}
+
+/* What isn't below a mailbox: the account's own Outlook Web Access. False: there is nothing there. */
+static bool own_pages(struct task *t, bool exchange)
+{
+	bool get = strcmp(t->ask->method, "GET") == 0 || strcmp(t->ask->method, "HEAD") == 0;
+	bool owa = strcasecmp(t->ask->path, "/owa") == 0 || strcasecmp(t->ask->path, "/owa/") == 0;
+	char address[STORE_ADDRESS], *named;
+
+	if (!t->d->own || !get || !(exchange || (owa && t->d->version == OWA_2007)))
+		return false;
+	if (owa) {
+		get_owa(t);
+		return true;
+	}
+	named = xstrdup(store_address(t->d->store, t->d->own, address));
+	if (strcmp(strchr(named, '@') + 1, store_domain(t->d->store)) == 0)
+		*strchr(named, '@') = '\0';
+	t->target.mailbox = t->d->own;
+	t->base.named = named;
+	get_folder(t);
+	free(named);
+	return true;
 }
 
 /* --- the store --- */
@@ -919,6 +990,9 @@ static void dispatch(struct task *t)
 		                         strcmp(method, "DELETE") == 0
 		                     ? 405
 		                     : 501);
+	else if (t->ask->cmd && strcasecmp(t->ask->cmd, "galfind") == 0 &&
+	         t->d->version == OWA_2003)
+		find_in_address_list(t);
 	else if (t->target.item)
 		get_item(t);
 	else
@@ -947,14 +1021,15 @@ void dav_answer(struct dav *d, const struct dav_ask *ask, struct dav_answer *a)
 	        d->version == OWA_2003 ? "06.05.7638" : "08.01.10240");
 	if (t.target.mailbox)
 		t.base.language = (enum language)t.target.mailbox->language;
-	if (!t.target.mailbox && strcmp(ask->method, "OPTIONS") == 0 && known && !path.mailbox)
-		options(&t);
-	else if (!t.target.mailbox)
-		dav_status(a, 404);
-	else if (strcmp(ask->method, "SUBSCRIBE") == 0 && path.folder &&
-	         strcasecmp(path.folder, "-FlatUrlSpace-") == 0)
+	if (!t.target.mailbox) {
+		if (known && !path.mailbox && strcmp(ask->method, "OPTIONS") == 0)
+			options(&t);
+		else if (!own_pages(&t, known && !path.mailbox))
+			dav_status(a, 404);
+	} else if (strcmp(ask->method, "SUBSCRIBE") == 0 && path.folder &&
+	           strcasecmp(path.folder, FLAT_URL_SPACE) == 0) {
 		dav_status(a, 403); /* a permanent URL can't be subscribed to */
-	else if (let_in(&t)) {
+	} else if (let_in(&t)) {
 		if (davpath_find(d->store, &path, t.base.language, &t.target))
 			dispatch(&t);
 		else

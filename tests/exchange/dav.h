@@ -19,13 +19,14 @@ struct dav {
 	struct davsubs *subs;
 	struct publisher *publisher;
 	enum owa_version version;
-	bool
-	    back_end_urls; /* URLs in answers name the back end and http, not what the client asked */
-	bool
-	    poll_own_uri; /* a POLL's ids must be of its URI, as the SDK has it; real servers take any */
+	struct mailbox *own; /* the account's: its Outlook Web Access is at /exchange/ and /owa/ */
+	/* URLs in answers name the back end and http, not what the client asked */
+	bool back_end_urls;
+	/* a POLL's ids must be of its URI, as the SDK has it; real servers take any */
+	bool poll_own_uri;
 	unsigned denied_status; /* 403, or 401: to an account without Receive As */
-	unsigned dav_2010; /* what 2010 answers to WebDAV methods: 302 to /owa, 404, 405, 501 */
-	bool denied;       /* Receive As is missing for everybody */
+	unsigned dav_2010;      /* what 2010 answers to WebDAV methods: 302 to /owa, 404, 405 ... */
+	bool denied;            /* Receive As is missing for everybody */
 	int64_t now_ms, wall_s; /* set before each call */
 };
 
@@ -35,6 +36,7 @@ struct dav_ask {
 	const char *path; /* decoded, without what follows the question mark */
 	const char *host; /* as the client calls us */
 	const char *depth, *brief, *range, *content_type;
+	const char *cmd, *an, *ae; /* of the query */
 	const char *notification_type, *call_back, *lifetime, *delay, *subscription_id;
 	const char *body;
 	size_t len;

@@ -8,6 +8,8 @@
 
 #include "when.h"
 
+#define NS_PROPTAG "http://schemas.microsoft.com/mapi/proptag/"
+
 /* --- folders --- */
 static const char *const folder_names[LANGUAGE_COUNT][FOLDER_COUNT] = {
     [LANGUAGE_EN] = {"", "Inbox", "Deleted Items", "Sent Items", "Drafts", "Outbox", "Calendar",
@@ -207,17 +209,14 @@ static bool same_name(const struct resource *r, const char *name)
 	return same;
 }
 
-static bool find_item(struct store *s, const char *name, struct resource *r)
+/* An appointment by its number, and if it is one of a series (index >= 0) by which; false: there is none. */
+static bool find_numbered(struct store *s, uint32_t ordinal, long index, struct resource *r)
 {
 	const struct occurrence *occ;
 	const struct meeting *m;
 	int64_t period;
-	uint32_t ordinal;
-	long index;
 	size_t n;
 
-	if (!item_numbers(name, &ordinal, &index))
-		return false;
 	m = store_meetings(s, r->mailbox, &n);
 	while (n && m->ordinal != ordinal) {
 		m++;
@@ -231,7 +230,7 @@ static bool find_item(struct store *s, const char *name, struct resource *r)
 		r->instance = period ? INSTANCE_MASTER : INSTANCE_SINGLE;
 		r->what = (struct occurrence){
 		    .meeting = m, .status = m->status, .start = m->start, .end = m->end};
-		return same_name(r, name);
+		return true;
 	}
 	if (!period)
 		return false;
@@ -242,17 +241,37 @@ static bool find_item(struct store *s, const char *name, struct resource *r)
 		if (occ[i].meeting->ordinal == ordinal && occ[i].index == (uint32_t)index) {
 			r->what = occ[i];
 			r->instance = occ[i].exception ? INSTANCE_EXCEPTION : INSTANCE_OCCURRENCE;
-			return same_name(r, name);
+			return true;
 		}
 	return false;
 }
 
+/* By its permanent URL: what identity() wrote. */
+static bool find_permanent(struct store *s, const char *id, struct resource *r)
+{
+	unsigned mailbox, folder, item, index = 0;
+	int end = 0;
+
+	if (sscanf(id, "%8x%2x%8x%n", &mailbox, &folder, &item, &end) != 3 || end != 18 ||
+	    mailbox != r->mailbox->index + 1 || folder >= FOLDER_COUNT)
+		return false;
+	if (id[end] && (sscanf(id + end, "%6x", &index) != 1 || strlen(id) != 24))
+		return false;
+	r->folder = (enum folder)folder;
+	return !item || find_numbered(s, item - 1, (long)index - 1, r);
+}
+
 bool davpath_find(struct store *s, const struct davpath *p, enum language l, struct resource *r)
 {
+	uint32_t ordinal;
+	long index;
+
 	r->folder = FOLDER_ROOT;
 	r->item = false;
 	if (!p->folder)
 		return true;
+	if (p->item && strcasecmp(p->folder, FLAT_URL_SPACE) == 0)
+		return find_permanent(s, p->item, r);
 	for (int f = FOLDER_ROOT + 1; f < FOLDER_COUNT; f++)
 		if (strcasecmp(folder_name((enum folder)f, l), p->folder) == 0)
 			r->folder = (enum folder)f;
@@ -260,7 +279,8 @@ bool davpath_find(struct store *s, const struct davpath *p, enum language l, str
 		return false;
 	if (!p->item)
 		return true;
-	return r->folder == FOLDER_CALENDAR && find_item(s, p->item, r);
+	return r->folder == FOLDER_CALENDAR && item_numbers(p->item, &ordinal, &index) &&
+	       find_numbered(s, ordinal, index, r) && same_name(r, p->item);
 }
 
 /* --- properties --- */
@@ -328,6 +348,10 @@ static const struct {
     {NS_EXCHANGE "outlookfolderclass", VALUE_TEXT, ON_BOTH},
     {NS_EXCHANGE "outlookmessageclass", VALUE_TEXT, ON_ITEM},
     {"http://schemas.microsoft.com/repl/repl-uid", VALUE_TEXT, ON_ALL},
+    {NS_PROPTAG "x10f3001f", VALUE_TEXT, ON_ITEM}, /* PR_URL_COMP_NAME */
+    {NS_PROPTAG "x10f3001e", VALUE_TEXT, ON_ITEM},
+    {NS_PROPTAG "x00360003", VALUE_INT, ON_ITEM}, /* PR_SENSITIVITY */
+    {NS_PROPTAG "x0e230003", VALUE_INT, ON_ITEM}, /* PR_INTERNET_ARTICLE_NUMBER */
 };
 #define PROPS (sizeof props / sizeof *props)
 
@@ -429,7 +453,7 @@ static void shared_text(struct buf *b, const struct davbase *base, const struct 
 	} else if (strcmp(name, NS_EXCHANGE "permanenturl") == 0) {
 		buf_fmt(b, "%s/exchange/", base->origin);
 		davprop_encode(b, base->named);
-		buf_str(b, "/-FlatUrlSpace-/");
+		buf_str(b, "/" FLAT_URL_SPACE "/");
 		identity(b, r);
 	} else if (strcmp(name, NS_EXCHANGE "outlookfolderclass") == 0) {
 		buf_str(b, folder_kinds[r->folder].outlook);
@@ -466,6 +490,8 @@ static void item_text(struct buf *b, const struct resource *r, const char *local
 		buf_str(b, r->instance == INSTANCE_EXCEPTION
 		               ? "IPM.OLE.CLASS.{00061055-0000-0000-C000-000000000046}"
 		               : "IPM.Appointment");
+	else if (strncmp(local, "x10f3001", 8) == 0)
+		item_name(b, r);
 	else if (strcmp(local, "getcontenttype") == 0)
 		buf_str(b, "message/rfc822");
 	else /* uid, the same for all of a series: a clean global object id in hexadecimal */
@@ -490,7 +516,9 @@ static int64_t number_of(const struct davbase *base, const struct resource *r, c
 		return r->instance;
 	if (strcmp(local, "alldayevent") == 0)
 		return m->all_day;
-	if (strcmp(local, "sensitivity") == 0)
+	if (strcmp(local, "x0e230003") == 0)
+		return m->ordinal + 1;
+	if (strcmp(local, "sensitivity") == 0 || strcmp(local, "x00360003") == 0)
 		return m->secret ? 2 : 0;
 	if (strcmp(local, "iscollection") == 0 || strcmp(local, "isfolder") == 0)
 		return !r->item;

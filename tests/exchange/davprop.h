@@ -19,6 +19,8 @@
 	"http://schemas.microsoft.com/Exchange/" /* of subscriptionID; the case matters */
 #define NS_DATATYPES "urn:uuid:c2f41010-65b3-11d1-a29f-00aa00c14882/"
 
+#define FLAT_URL_SPACE "-FlatUrlSpace-" /* where permanent URLs lead */
+
 enum folder {
 	FOLDER_ROOT,
 	FOLDER_INBOX,

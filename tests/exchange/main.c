@@ -503,6 +503,7 @@ int main(int argc, char **argv)
 	                     .subs = &m.davsubs,
 	                     .publisher = &m.publisher,
 	                     .dav_2010 = 302,
+	                     .own = m.ews.service,
 	                     .version = o.webdav,
 	                     .back_end_urls = o.back_end_urls,
 	                     .denied_status = 403};

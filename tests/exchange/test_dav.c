@@ -487,6 +487,101 @@ static void other_methods(void **state)
 	}
 }
 
+/* The published example, byte for byte. */
+static void as_published(void **state)
+{
+	struct world *w = *state;
+	FILE *f = fopen("tests/fixtures/webdav/propfind-calendar.xml", "re");
+	char text[1000];
+	size_t n;
+
+	assert_non_null(f);
+	n = fread(text, 1, sizeof text - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	store_add(w->store, "local@example.test");
+	assert_int_equal(
+	    asked(w, (struct dav_ask){.method = "PROPFIND",
+	                              .path = "/exchange/local/",
+	                              .host = "SERVER01",
+	                              .depth = "0",
+	                              .brief = "t",
+	                              .content_type = "text/xml",
+	                              .body = PROPFIND("<a:prop><d:calendar/></a:prop>")}),
+	    207);
+	assert_string_equal(w->a.body.p, text);
+}
+
+static void own_pages(void **state)
+{
+	struct world *w = *state;
+	struct dav_ask ask = {.method = "GET", .path = "/exchange/"};
+
+	assert_int_equal(asked(w, ask), 404);
+	w->dav.own = user(w, 2);
+	assert_int_equal(asked(w, ask), 200);
+	assert_non_null(
+	    strstr(w->a.body.p, "<BASE href=\"https://owa.example.test/exchange/user2/\">"));
+	/* the address list */
+	ask.path = "/exchange/user2/";
+	ask.cmd = "galfind";
+	ask.an = "user3";
+	assert_int_equal(asked(w, ask), 200);
+	assert_string_equal(found(w, "string(//*[local-name()='EM'])"), "user3@example.test");
+	ask.an = "nobody";
+	assert_int_equal(asked(w, ask), 200);
+	assert_string_equal(found(w, "count(//*[local-name()='item'])"), "0");
+	w->dav.version = OWA_2007;
+	ask = (struct dav_ask){.method = "GET", .path = "/exchange/"};
+	assert_int_equal(asked(w, ask), 302);
+	assert_non_null(strstr(w->a.head.p, "Location: https://owa.example.test/owa/\r\n"));
+	ask.path = "/owa/";
+	assert_int_equal(asked(w, ask), 200);
+	assert_null(strstr(w->a.body.p, "user2"));
+	ask.ae = "Options";
+	assert_int_equal(asked(w, ask), 200);
+	assert_non_null(strstr(w->a.body.p, "[user2@example.test]"));
+	ask.method = "PROPFIND";
+	assert_int_equal(asked(w, ask), 404);
+}
+
+static void permanent_urls(void **state)
+{
+	struct world *w = *state;
+	char url[200];
+
+	meet(w, 1,
+	     (struct meeting){
+	         .start = DAY0, .end = DAY0 + HOUR, .repeat = REPEAT_DAILY, .subject = "Stand-up"});
+	assert_int_equal(
+	    search(w, NULL,
+	           SEARCH("SELECT \"http://schemas.microsoft.com/exchange/permanenturl\"" FROM
+	                      NOT_MASTERS BETWEEN("2026/11/25", "2026/11/26"))),
+	    207);
+	snprintf(url, sizeof url, "%s", found(w, "string(//*[local-name()='permanenturl'])"));
+	assert_non_null(strstr(url, "/user1/-FlatUrlSpace-/"));
+	assert_int_equal(
+	    asked(w, (struct dav_ask){.method = "GET",
+	                              .path = url + strlen("https://owa.example.test")}),
+	    200);
+	assert_non_null(strstr(w->a.body.p, "RECURRENCE-ID:20261125T000000Z\r\n"));
+	assert_int_equal(
+	    asked(w, (struct dav_ask){.method = "GET", .path = "/exchange/user1/-FlatUrlSpace-/0"}),
+	    404);
+	assert_int_equal(asked(w, (struct dav_ask){.method = "GET",
+	                                           .path = strcat(url, "0") +
+	                                                   strlen("https://owa.example.test")}),
+	                 404);
+	/* they are their mailbox's */
+	*strstr(url, "user1") = '\0';
+	strcat(url, "user2/-FlatUrlSpace-/000000010600000001");
+	assert_int_equal(
+	    asked(w, (struct dav_ask){.method = "GET",
+	                              .path = url + strlen("https://owa.example.test")}),
+	    404);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -503,6 +598,9 @@ int main(void)
 	    TEST(conditions),
 	    TEST(what_the_condition_spans),
 	    TEST(other_methods),
+	    TEST(as_published),
+	    TEST(own_pages),
+	    TEST(permanent_urls),
 	};
 	int rc = cmocka_run_group_tests(tests, NULL, NULL);
 
