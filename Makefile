@@ -37,7 +37,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio deps demo settings-table check check-unit check-io check-hosts check-peers bench fuzz torture layers lint clean asan sim settings-table
+.PHONY: all kamailio opensips deps demo settings-table check check-unit check-io check-hosts check-peers bench fuzz torture layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -101,6 +101,18 @@ $(BUILD)/kamailio/%.o: %.c
 $(BUILD)/kamailio/pua_exchange.so: $(call objs,kamailio,plugin/kamailio.c $(MODULE))
 	$(call say,LINK $@)$(CC) -shared -Wl,-z,relro,-z,now -Wl,--as-needed $^ -o $@
 
+# OpenSIPS' module, against the configured source of the version that is to load it
+OPENSIPS_SRC ?=
+opensips: $(BUILD)/opensips/pua_exchange.so
+$(BUILD)/opensips/flags: always
+	@plugin/opensips_flags "$(OPENSIPS_SRC)" $@ "-DPX_WORKER='\"$(LIBEXEC)/pua_exchange_worker\"'"
+$(BUILD)/opensips/plugin/opensips.o: plugin/opensips.c $(BUILD)/opensips/flags
+	@mkdir -p $(@D)
+	$(call say,CC-opensips $<)$(CC) $(filter-out -Wundef -Wshadow -Wstrict-prototypes,$(KAMFLAGS)) -std=gnu11 -Iinclude -Iplugin @$(BUILD)/opensips/flags -MMD -MP -c $< -o $@
+# all but the adapter is the same
+$(BUILD)/opensips/pua_exchange.so: $(BUILD)/opensips/plugin/opensips.o $(call objs,kamailio,$(MODULE))
+	$(call say,LINK $@)$(CC) -shared -Wl,-z,relro,-z,now -Wl,--as-needed $^ -o $@
+
 $(BUILD)/settings_table: $(call objs,obj,tests/settings_table.c $(wildcard src/core/*.c))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
 # the tables of settings in README.md, between its markers, from include/px_settings.def
@@ -120,13 +132,19 @@ demo:
 	@$(MAKE) --no-print-directory -s all kamailio
 	@/usr/bin/python3 tests/demo/demo.py
 
-check: asan layers kamailio
+# with OPENSIPS_SRC the tests of the hosts run there, too
+ifneq ($(OPENSIPS_SRC),)
+override OPENSIPS_SRC := $(abspath $(OPENSIPS_SRC))
+export OPENSIPS_SRC
+WITH_OPENSIPS := opensips
+endif
+check: asan layers kamailio $(WITH_OPENSIPS)
 	tests/run unit io hosts
 check-unit: $(UNITBIN)
 	tests/run unit
 check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
 	tests/run io
-check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio
+check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio $(WITH_OPENSIPS)
 	tests/run hosts
 
 # clients that others wrote, against exchange-sim; not part of check: needs Node.js, npm and its registry

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kamailio with the module: plugin/kamailio.cfg.sample with other addresses and settings."""
+"""A proxy with the module: Kamailio with plugin/kamailio.cfg.sample, with other addresses and settings."""
 
 import json
 import os
@@ -46,27 +46,57 @@ def is_worker(pid):
         return False
 
 
+class Tls:
+    """TLS in the proxy with a certificate of its own: lines for its configuration, and a client."""
+
+    def __init__(self, folder):
+        self.port = free_port()
+        key, self.cert = folder / "key.pem", folder / "cert.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                        "/CN=localhost", "-keyout", key, "-out", self.cert], check=True,
+                       capture_output=True)
+        self.lines = self.configured(key)
+
+    def configured(self, key):
+        return (f'enable_tls=yes\nloadmodule "tls.so"\nlisten=tls:127.0.0.1:{self.port}\n'
+                'modparam("tls", "tls_method", "TLSv1.2+")\n'
+                f'modparam("tls", "private_key", "{key}")\n'
+                f'modparam("tls", "certificate", "{self.cert}")\n')
+
+    def answers(self):
+        """A new connection gets an answer to OPTIONS."""
+        context = ssl.create_default_context(cafile=str(self.cert))
+        context.check_hostname = False
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain, \
+                context.wrap_socket(plain) as s:
+            s.sendall(OPTIONS.replace("/UDP", "/TLS").format(port=self.port, own=5061).encode())
+            return s.recv(4096).startswith(b"SIP/2.0 200")
+
+
 class Proxy(Kamailio):
     """settings: {"name": value}, a list is a repeated one; they replace those of the sample, and an
     int goes without quotes. more: lines before the first module. listen: without "tcp" there is
     no RPC over HTTP. route: statements for requests that the sample refuses. voicemail: host and
-    port for calls of those who are away."""
+    port for calls of those who are away. user: who the proxy becomes."""
+
+    sample, module, Tls = SAMPLE, MODULE, Tls
 
     def __init__(self, folder, settings, more="", listen=("udp", "tcp"), debug=2, route="",
-                 voicemail="127.0.0.1:9", **kwargs):
+                 voicemail="127.0.0.1:9", user=None, **kwargs):
         super().__init__(folder, **kwargs)
         self.settings = {"worker": WORKER, **settings}
         self.more, self.listen, self.debug = more, listen, debug
-        self.route, self.voicemail = route, voicemail
+        self.route, self.voicemail, self.becomes = route, voicemail, user
 
     def configuration(self):
-        cfg = SAMPLE.read_text()
+        cfg = self.sample.read_text()
 
         def put(pattern, text):
             nonlocal cfg
             cfg, n = re.subn(pattern, lambda m: text(m[0]) if callable(text) else text, cfg,
                              flags=re.M)
-            assert n == 1, f"{pattern} is {n} times in {SAMPLE}"
+            assert n == 1, f"{pattern} is {n} times in {self.sample}"
 
         lines = []
         for name, value in self.settings.items():
@@ -75,16 +105,28 @@ class Proxy(Kamailio):
                 lines.append(f'modparam("pua_exchange", "{name}", {one})\n')
         put(r"(?s)^# ---- Your Exchange ----\n.*^# ---- end of it ----\n", "".join(lines))
         put(r'^loadmodule "tm\.so"\n', self.more + 'loadmodule "tm.so"\n')
-        put(r'"pua_exchange\.so"', f'"{MODULE}"')
-        for transport in ("udp", "tcp"):
-            put(rf"^listen={transport}:127\.0\.0\.1:5060\n",
-                f"listen={transport}:127.0.0.1:{self.port}\n" if transport in self.listen else "")
-        put("/run/kamailio/kamailio_ctl", str(self.folder / "ctl"))
-        put(r"^children=4\n", f"children={self.processes}\ndebug={self.debug}\n")
-        put('"clean_period", 10', f'"clean_period", {self.clean_s}')
+        put(r'"pua_exchange\.so"', f'"{self.module}"')
         put("voicemail.example.com", self.voicemail)
-        put(r'^\tsl_send_reply\("405"', lambda found: self.route + found)
+        put('"clean_period", 10', f'"clean_period", {self.clean_s}')
+        for pattern, text in self.places().items():
+            put(pattern, text)
         return cfg
+
+    def places(self):
+        """What stands in the sample, and what in its place."""
+        lines = {f"^listen={transport}:127\\.0\\.0\\.1:5060\n":
+                 f"listen={transport}:127.0.0.1:{self.port}\n" if transport in self.listen else ""
+                 for transport in ("udp", "tcp")}
+        return {**lines,
+                "/run/kamailio/kamailio_ctl": str(self.folder / "ctl"),
+                r"^children=4\n": f"children={self.processes}\ndebug={self.debug}\n" +
+                (f"user={self.becomes}\n" if self.becomes else ""),
+                r'^\tsl_send_reply\("405"': lambda found: self.route + found}
+
+    @property
+    def watching(self):
+        """Where watchers subscribe: OpenSIPS sends NOTIFY over a TCP connection of its own only."""
+        return self.tcp
 
     def log(self):
         return self.process.output()
@@ -154,6 +196,19 @@ class Proxy(Kamailio):
     def user(self, aor):
         return self.rpc("pua_exchange.user", aor)
 
+    def statistics(self):
+        """The module's, as numbers, by their name in the proxy."""
+        return {name.partition(".")[2]: int(value)
+                for name, value in self.rpc("stats.fetch", "pua_exchange:").items()}
+
+    def shared_memory(self):
+        """Bytes of it that are in use."""
+        return self.rpc("core.shmmem")["used"]
+
+    def errors(self):
+        """What the module complained about."""
+        return [line for line in self.log().splitlines() if "ERROR: pua_exchange" in line]
+
     def metrics(self):
         """{"kamailio_pua_exchange_users": 12.0, ...} as Prometheus gets them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
@@ -168,28 +223,3 @@ class Proxy(Kamailio):
             return stats["worker"] == "running" and stats["followed"] == users
         wait_until(there, timeout,
                    lambda: f"{users} followed: {self.stats()}\n{self.process.tail()}")
-
-
-class Tls:
-    """tls.so with a certificate of its own: lines for the configuration, and a client."""
-
-    def __init__(self, folder):
-        self.port = free_port()
-        key, self.cert = folder / "key.pem", folder / "cert.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-                        "/CN=localhost", "-keyout", key, "-out", self.cert], check=True,
-                       capture_output=True)
-        self.lines = (f'enable_tls=yes\nloadmodule "tls.so"\nlisten=tls:127.0.0.1:{self.port}\n'
-                      'modparam("tls", "tls_method", "TLSv1.2+")\n'
-                      f'modparam("tls", "private_key", "{key}")\n'
-                      f'modparam("tls", "certificate", "{self.cert}")\n')
-
-    def answers(self):
-        """A new connection gets an answer to OPTIONS."""
-        context = ssl.create_default_context(cafile=str(self.cert))
-        context.check_hostname = False
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain, \
-                context.wrap_socket(plain) as s:
-            s.sendall(OPTIONS.replace("/UDP", "/TLS").format(port=self.port, own=5061).encode())
-            return s.recv(4096).startswith(b"SIP/2.0 200")

@@ -10,7 +10,7 @@ import pytest
 
 from harness import ExchangeSim, Watch, wait_until
 from harness.knocking import Knocking
-from harness.proxy import Proxy, Tls
+from harness.host import Host
 
 
 def p99(values):
@@ -19,7 +19,7 @@ def p99(values):
 
 @pytest.fixture
 def place(folder):
-    """Kamailio with the module, following users of a simulated pool: (proxy, simulator, AoRs)."""
+    """A proxy with the module, following users of a simulated pool: (proxy, simulator, AoRs)."""
     made = []
 
     def make(users, settings=None, **kwargs):
@@ -27,7 +27,7 @@ def place(folder):
         made.append(sim)
         aors = [f"user{i}@example.test" for i in range(1, users + 1)]
         (folder / "users.csv").write_text("".join(f"{aor}\n" for aor in aors))
-        proxy = Proxy(folder, {**sim.settings(), "users_file": folder / "users.csv",
+        proxy = Host(folder, {**sim.settings(), "users_file": folder / "users.csv",
                                **(settings or {})}, **kwargs)
         made.append(proxy)
         proxy.start()
@@ -45,7 +45,7 @@ def test_storm(place, folder):
     users = 10000
     proxy, sim, aors = place(users)
     watched = aors[::users // 100]
-    with Watch(folder, proxy.tcp, watched) as watch, Knocking(proxy.port, every=0.005) as quiet:
+    with Watch(folder, proxy.watching, watched) as watch, Knocking(proxy.port, every=0.005) as quiet:
         watch.wait_all({aor: "available" for aor in watched})
         begin = int(time.time()) + 25
         for i in range(0, users, 500):
@@ -83,12 +83,12 @@ def test_kills_and_stops(place, folder):
     """The worker killed 20 times and stopped 3 times at random moments, next to tls.so and under load: every OPTIONS answered, shared
     memory flat, and every user right within 5 s of the worker's return, seen by a watcher (P8)."""
     users = 300
-    tls = Tls(folder)
+    tls = Host.Tls(folder)
     proxy, sim, aors = place(users, more=tls.lines)
     chance = random.Random(7)
     busy = {}
     used = []
-    with Watch(folder, proxy.tcp, aors) as watch, Knocking(proxy.port, patience=2) as knocking:
+    with Watch(folder, proxy.watching, aors) as watch, Knocking(proxy.port, patience=2) as knocking:
         watch.wait_all({aor: "available" for aor in aors})
         blows = [signal.SIGKILL] * 20 + [signal.SIGSTOP] * 3
         chance.shuffle(blows)
@@ -107,7 +107,7 @@ def test_kills_and_stops(place, folder):
             proxy.wait_worker(5 if blow == signal.SIGKILL else 17, pid)
             watch.wait_all({aor: "busy" if aor in busy else "available" for aor in aors}, timeout=8)
             assert tls.answers()
-            used.append(proxy.rpc("core.shmmem")["used"])
+            used.append(proxy.shared_memory())
         for aor in aors:
             assert (watch.state(aor)["tuples"], watch.state(aor)["persons"]) == (1, 1), watch.state(aor)
         watch.stop()
@@ -116,5 +116,5 @@ def test_kills_and_stops(place, folder):
     assert watch.problems == []
     assert knocking.unanswered == 0
     assert proxy.stats()["worker_restarts"] == len(blows)
-    wait_until(lambda: proxy.rpc("core.shmmem")["used"] < min(used) + 200_000, 15,
-               lambda: f"{proxy.rpc('core.shmmem')['used']}, after {used}")
+    wait_until(lambda: proxy.shared_memory() < min(used) + 200_000, 15,
+               lambda: f"{proxy.shared_memory()}, after {used}")

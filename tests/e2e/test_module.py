@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The module in a real Kamailio, which is the presence server too: plugin/kamailio.cfg.sample."""
+"""The module in a real proxy, which is the presence server too: the samples of plugin/. The same cases
+for Kamailio and, with PX_HOST=opensips, for OpenSIPS."""
 
 import math
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -13,7 +15,8 @@ import pytest
 
 from harness import ExchangeSim, Watch, free_port, wait_until
 from harness.knocking import Knocking
-from harness.proxy import WORKER, Proxy, Tls, alive, children
+from harness.host import HOST, Host
+from harness.proxy import WORKER, alive, children
 
 USERS = 12
 AORS = [f"user{i}@example.test" for i in range(1, USERS + 1)]
@@ -28,13 +31,13 @@ def sim(tmp_path_factory):
 
 @pytest.fixture
 def proxy(folder, sim):
-    """Makes a Proxy that follows everybody; more settings as arguments."""
+    """Makes a proxy that follows everybody; more settings as arguments."""
     made = []
 
     def make(settings=None, followed=USERS, **kwargs):
         path = folder / f"k{len(made)}"
         path.mkdir()
-        one = Proxy(path, {**sim.settings(), "user": AORS, **(settings or {})}, clean_s=1,
+        one = Host(path, {**sim.settings(), "user": AORS, **(settings or {})}, clean_s=1,
                     processes=2, **kwargs)
         made.append(one)
         one.start()
@@ -55,7 +58,7 @@ def shared(tmp_path_factory, sim):
     """One for the tests that only ask, or change users of their own."""
     folder = Path("/tmp") / f"px-shared-{os.getpid()}"
     folder.mkdir()
-    with Proxy(folder, {**sim.settings(), "user": AORS}, processes=2) as one:
+    with Host(folder, {**sim.settings(), "user": AORS}, processes=2) as one:
         one.wait_followed(USERS)
         yield one
     shutil.rmtree(folder, ignore_errors=True)
@@ -98,7 +101,7 @@ def test_meetings_are_seen_on_time(proxy, sim, meet, folder, transport):
     else:
         p = proxy()
     assert f"presence_server is sip:127.0.0.1:{p.port};transport={transport}" in p.log()
-    with Watch(folder, getattr(p, transport), AORS) as watch:
+    with Watch(folder, p.watching if transport == "tcp" else p.udp, AORS) as watch:
         watch.wait_ready()
         watch.wait_all({aor: "available" for aor in AORS}, timeout=10)
         begins = math.ceil(time.time()) + 2
@@ -137,7 +140,8 @@ def test_users_in_pages(shared):
     assert 0 < len(some) < USERS and all(one["gateway"] == "cas1" for one in some)
     assert [one["aor"] for one in shared.rpc("pua_exchange.users", "match=USER12@")["users"]] == \
         ["user12@example.test"]
-    assert "aor: user12@example.test" in shared.kamcmd("pua_exchange.users", "0", "50")
+    if HOST == "kamailio":
+        assert "aor: user12@example.test" in shared.kamcmd("pua_exchange.users", "0", "50")
 
 
 def test_one_user(shared):
@@ -147,7 +151,8 @@ def test_one_user(shared):
     assert one["waits"] == f"followed at {one['gateway']}" and one["gateway"] in ("cas1", "cas2")
     assert one["etag"] and one["subscription"] and one["confirmed"] == "yes"
     assert 0 <= one["age"] < 60
-    assert "waits: followed at" in shared.kamcmd("pua_exchange.user", "user1@example.test")
+    if HOST == "kamailio":
+        assert "waits: followed at" in shared.kamcmd("pua_exchange.user", "user1@example.test")
 
 
 @pytest.mark.parametrize("command, code, words", [
@@ -163,6 +168,8 @@ def test_one_user(shared):
     (("enable", ""), 400, "not an AoR"),
 ])
 def test_refusals(shared, command, code, words):
+    if HOST == "opensips" and command == ("users", "colour=red"):
+        code, words = -32602, "Invalid params"  # it knows the names, and says so itself
     got, said = shared.fault("pua_exchange." + command[0], *command[1:])
     assert got == code and words in said
 
@@ -172,7 +179,8 @@ def test_gateways(shared):
     assert [one["name"] for one in gateways] == ["cas1", "cas2"]
     assert sum(one["users"] for one in gateways) == USERS
     assert all(one["health"] == "up" and one["requests"] > 0 for one in gateways)
-    assert "name: cas2" in shared.kamcmd("pua_exchange.gateways")
+    if HOST == "kamailio":
+        assert "name: cas2" in shared.kamcmd("pua_exchange.gateways")
 
 
 def checked(proxy, *whom):
@@ -218,16 +226,16 @@ def test_statistics(shared):
             "gateways_up": 2, "gateways_down": 0, "worker_up": 1, "worker_restarts": 0}
     assert want.items() <= stats.items()
     assert stats["streams"] >= 2 and stats["subscribes"] >= USERS <= stats["publishes"]
-    fetched = shared.rpc("stats.fetch", "pua_exchange:")
-    metrics = shared.metrics()
+    fetched = shared.statistics()
+    metrics = shared.metrics() if HOST == "kamailio" else None
     for name, value in want.items():
-        assert int(fetched[f"pua_exchange.{name}"]) == value
-        assert metrics[f"kamailio_pua_exchange_{name}"] == value
+        assert fetched[name] == value
+        assert not metrics or metrics[f"kamailio_pua_exchange_{name}"] == value
 
 
 def test_commands(shared, sim, meet, folder):
     aor, new = AORS[5], "stranger@example.test"
-    with Watch(folder, shared.tcp, [aor, new]) as watch:
+    with Watch(folder, shared.watching, [aor, new]) as watch:
         watch.wait_for(aor, "available")
         assert shared.rpc("pua_exchange.disable", aor) == "ok"
         watch.wait_for(aor, "offline", timeout=4)
@@ -246,13 +254,16 @@ def test_commands(shared, sim, meet, folder):
         shared.wait_followed(USERS)
         assert shared.user(aor)["enabled"] == "no"
         assert shared.user(new)["enabled"] == "yes"
-        assert watch.state(new)["status"] == "busy" and watch.state(aor)["status"] == "offline"
+    XX
         sim.delete_meeting(meeting)
         watch.wait_for(new, "available", timeout=6)
         assert shared.rpc("pua_exchange.enable", aor) == "ok"
         watch.wait_for(aor, "available", timeout=6)
         shared.wait_followed(USERS + 1)
-        assert shared.kamcmd("pua_exchange.disable", new).strip() == "ok"
+        if HOST == "kamailio":
+            assert shared.kamcmd("pua_exchange.disable", new).strip() == "ok"
+        else:
+            assert shared.rpc("pua_exchange.disable", new) == "ok"
         watch.stop()
     assert watch.problems == []
 
@@ -261,7 +272,7 @@ def test_a_refresh_changes_nothing(shared, meet, folder):
     """Kamailio without a database forgets a document that is refreshed without it."""
     aor = AORS[8]
     meet(aor, "-10", "+600")
-    with Watch(folder, shared.tcp, [aor], "--all") as watch:
+    with Watch(folder, shared.watching, [aor], "--all") as watch:
         watch.wait_for(aor, "busy", timeout=8)
         seen = len(watch.timeline[aor])
         etag = shared.user(aor)["etag"]
@@ -288,7 +299,7 @@ def test_what_a_user_waits_for(shared, sim):
 
 
 def test_lines_of_the_worker_have_their_level(shared):
-    assert any("NOTICE: pua_exchange" in line and "start version=" in line
+    assert any(re.search("NOTICE: ?pua_exchange", line) and "start version=" in line
                for line in shared.log().splitlines())
 
 
@@ -307,7 +318,7 @@ def test_nothing_secret_is_seen(shared, sim):
     assert not any(link.startswith("/memfd") for link in links - ours)
     # no shared memory, no module of the proxy is mapped, only the board
     maps = Path(f"/proc/{worker}/maps").read_text()
-    assert "kamailio" not in maps and "/dev/zero" not in maps
+    assert f"bin/{HOST}" not in maps and f"{HOST}/modules" not in maps and "/dev/zero" not in maps
     # and the proxy's processes have the board read-only, and no settings
     for pid in children(shared.process.pid):
         if pid == shared.supervisor():
@@ -346,11 +357,10 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_settings_are_refused(folder, sim, name):
     settings, words = BAD[name]
-    proxy = Proxy(folder, {**sim.settings(), "user": AORS[0], **settings}, processes=1)
+    proxy = Host(folder, {**sim.settings(), "user": AORS[0], **settings}, processes=1)
     proxy.spawn()
     assert proxy.process.wait(10) != 0
-    said = [line for line in proxy.log().splitlines() if "ERROR: pua_exchange" in line]
-    assert any(words in line for line in said), proxy.log()
+    assert any(words in line for line in proxy.errors()), proxy.log()
     assert sim.password not in proxy.log()
 
 
@@ -358,20 +368,20 @@ def test_a_password_others_may_read_is_refused(folder, sim):
     path = folder / "password"
     path.write_text("secret\n")
     path.chmod(0o644)
-    proxy = Proxy(folder, {**sim.settings(), "password_file": path}, processes=1)
+    proxy = Host(folder, {**sim.settings(), "password_file": path}, processes=1)
     proxy.spawn()
     assert proxy.process.wait(10) != 0
     assert "others may access it (mode 0644)" in proxy.log()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_files_are_opened_as_who_kamailio_becomes(folder, sim):
+def test_files_are_opened_as_who_the_proxy_becomes(folder, sim):
     path = folder / "password"
     path.write_text(sim.password + "\n")
     path.chmod(0o600)
     folder.chmod(0o755)
-    proxy = Proxy(folder, {**sim.settings(), "user": AORS[0], "password_file": path}, processes=1,
-                  more="user=nobody\n")
+    proxy = Host(folder, {**sim.settings(), "user": AORS[0], "password_file": path}, processes=1,
+                 user="nobody")
     proxy.spawn()
     assert proxy.process.wait(10) != 0
     assert f"password_file: {path}: Permission denied" in proxy.log()
@@ -385,7 +395,7 @@ def test_worker_killed(proxy, sim, meet, folder, transport):
     port = free_port()
     p = proxy({"presence_server": f"sip:127.0.0.1:{port};transport={transport}"}, port=port)
     meet(AORS[0], "-10", "+600")
-    with Watch(folder, getattr(p, transport), AORS, "--all") as watch:
+    with Watch(folder, p.watching if transport == "tcp" else p.udp, AORS, "--all") as watch:
         watch.wait_ready()
         watch.wait_for(AORS[0], "busy")
         watch.wait_all({aor: "available" for aor in AORS[1:]})
@@ -407,13 +417,13 @@ def test_worker_killed(proxy, sim, meet, folder, transport):
         watch.stop()
     assert watch.problems == []
     assert p.log().count("worker was ended by signal 9") == 2
-    assert "ERROR: pua_exchange" in p.log()
+    assert p.errors()
 
 
 def test_worker_hung(proxy, folder):
     """Killed after 10 s without a heartbeat; nobody waits for it meanwhile."""
     p = proxy()
-    with Watch(folder, p.tcp, AORS) as watch, Knocking(p.port) as knocking:
+    with Watch(folder, p.watching, AORS) as watch, Knocking(p.port) as knocking:
         watch.wait_all({aor: "available" for aor in AORS})
         before, pid = known(p), p.worker()
         os.kill(pid, signal.SIGSTOP)
@@ -456,7 +466,7 @@ def test_worker_missing(proxy, folder):
 
 def test_proxy_restarted(proxy, folder):
     p = proxy()
-    with Watch(folder, p.tcp, AORS) as watch:
+    with Watch(folder, p.watching, AORS) as watch:
         watch.wait_all({aor: "available" for aor in AORS})
         worker, supervisor = p.worker(), p.supervisor()
         began = time.monotonic()
@@ -497,11 +507,11 @@ def test_proxy_killed(proxy):
 
 def test_kills_next_to_tls(proxy, sim, folder):
     """With OpenSSL in the proxy's shared memory: no lock is left held, no memory lost."""
-    tls = Tls(folder)
+    tls = Host.Tls(folder)
     p = proxy(more=tls.lines)
     assert tls.answers()
     chance = random.Random(1)
-    with Watch(folder, p.tcp, AORS) as watch, Knocking(p.port) as knocking:
+    with Watch(folder, p.watching, AORS) as watch, Knocking(p.port) as knocking:
         watch.wait_all({aor: "available" for aor in AORS})
         used = []
         for _ in range(5):
@@ -515,11 +525,11 @@ def test_kills_next_to_tls(proxy, sim, folder):
             for one in meetings:
                 sim.delete_meeting(one)
             watch.wait_all({aor: "available" for aor in AORS}, timeout=8)
-            used.append(p.rpc("core.shmmem")["used"])
+            used.append(p.shared_memory())
         watch.stop()
     assert watch.problems == []
     assert knocking.unanswered == 0 and max(knocking.took) < 0.5
     assert p.stats()["worker_restarts"] == 5
     # transactions linger for some seconds; nothing stays
-    wait_until(lambda: p.rpc("core.shmmem")["used"] < min(used) + 50_000, 15,
-               lambda: f"{p.rpc('core.shmmem')['used']}, after {used}")
+    wait_until(lambda: p.shared_memory() < min(used) + 50_000, 15,
+               lambda: f"{p.shared_memory()}, after {used}")
