@@ -102,6 +102,16 @@ static void said(void *arg, const struct px_item *item)
 		h->alive++;
 		px_buf_str(&h->items, "alive\n");
 		return;
+	case PX_ITEM_OOF:
+		assert_int_equal(item->index, h->next++);
+		assert_true(item->index < h->asked);
+		px_buf_printf(&h->items, "%s %zu", item->away ? "away" : "present", item->index);
+		if (item->until.ms)
+			px_buf_printf(&h->items, " %s %s", clock_text(item->from),
+			              clock_text(item->until));
+		px_buf_str(&h->items, "\n");
+		h->calendars++;
+		return;
 	case PX_ITEM_CLOSED:
 		h->closed++;
 		px_buf_str(&h->items, "closed\n");
@@ -136,7 +146,7 @@ static void is_safe(const struct px_reply *r)
 static struct heard hear_cut(enum px_ask ask, size_t asked, const char *bytes, size_t n, size_t cut,
                              const struct px_http_answer *a)
 {
-	struct heard h = {.items = px_buf_new(1 << 24), .asked = ask == PX_ASK_PROBE ? 1 : asked};
+	struct heard h = {.items = px_buf_new(1 << 24), .asked = ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE ? 1 : asked};
 	struct px_query q = window;
 	struct px_parse *p;
 
@@ -160,9 +170,9 @@ static struct heard hear_cut(enum px_ask ask, size_t asked, const char *bytes, s
 	assert_false(h.items.failed);
 	is_safe(&h.reply);
 	/* what is whole is complete */
-	if (h.reply.verdict == PX_V_OK && ask == PX_ASK_READ)
+	if (h.reply.verdict == PX_V_OK && (ask == PX_ASK_READ || ask == PX_ASK_OOF))
 		assert_int_equal(h.calendars + h.refused, asked);
-	if (h.reply.verdict == PX_V_OK && ask == PX_ASK_PROBE)
+	if (h.reply.verdict == PX_V_OK && (ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE))
 		assert_int_equal(h.calendars, 1);
 	if (ask == PX_ASK_SUBSCRIBE)
 		assert_true(h.subscribed <= 1 && (h.reply.verdict != PX_V_OK || h.subscribed == 1));
@@ -224,7 +234,7 @@ static const struct sample {
      "  11-23T09:00:00Z 11-23T09:30:00Z busy\n"
      "  11-23T09:30:00Z 11-23T10:00:00Z tentative\n"
      "calendar 1\n"
-     "refused 2 user ErrorNoFreeBusyAccess\n"
+     "refused 2 unreadable ErrorNoFreeBusyAccess\n"
      "calendar 3\n"
      "  11-23T08:00:00Z 11-23T08:30:00Z busy\n"
      "  11-23T08:45:00Z 11-23T09:00:00Z oof\n"
@@ -238,6 +248,21 @@ static const struct sample {
      "calendar 0\n  11-23T09:00:00Z 11-23T09:30:00Z busy\n"},
     {"probe_unknown_mailbox", PX_ASK_PROBE, 1, 200, PX_V_USER, 0, "ErrorMailRecipientNotFound",
      "refused 0 user ErrorMailRecipientNotFound\n"},
+    {"find_item", PX_ASK_READ_ONE, 0, 200, PX_V_OK, 0, "",
+     "calendar 0\n"
+     "  11-22T23:00:00Z 11-23T23:00:00Z oof\n"
+     "  11-23T07:30:00Z 11-23T08:15:00Z busy\n"
+     "  11-23T08:30:00Z 11-23T09:00:00Z tentative\n"
+     "  11-23T09:00:00Z 11-23T09:15:00Z workingelsewhere\n"
+     "  11-23T09:15:00Z 11-23T09:30:00Z free\n"
+     "  11-23T09:30:00Z 11-23T09:45:00Z busy\n"},
+    {"find_item_too_many", PX_ASK_READ_ONE, 0, 200, PX_V_WIDE, 0, "ErrorExceededFindCountLimit", ""},
+    {"oof_settings", PX_ASK_OOF, 1, 200, PX_V_OK, 0, "",
+     "away 0 11-23T16:00:00Z 11-30T07:00:00Z\n"},
+    {"mail_tips", PX_ASK_OOF, 5, 200, PX_V_OK, 0, "",
+     "away 0\npresent 1\naway 2 11-20T16:00:00Z 11-27T07:00:00Z\n"
+     "refused 3 transient PendingMailTips\nrefused 4 user ErrorMailRecipientNotFound\n"},
+    {"mail_tips_none", PX_ASK_OOF, 5, 200, PX_V_KIND, 0, "ErrorMailTipsDisabled", ""},
     {"fault_busy", PX_ASK_READ, 5, 500, PX_V_BUSY, 297749, "ErrorServerBusy", ""},
     {"fault_impersonation", PX_ASK_SUBSCRIBE, 0, 500, PX_V_DENIED, 0, "ErrorImpersonationDenied",
      ""},
@@ -565,17 +590,28 @@ static const struct {
     {PX_V_DENIED, "ErrorImpersonationDenied\nErrorPasswordChangeRequired\nErrorPasswordExpired\n"},
     {PX_V_USER, "ErrorAccessDenied\nErrorAccountDisabled\nErrorImpersonateUserDenied\nErrorInvalidS"
                 "mtpAddress\nErrorInvalidUserPrincipalName\n"
-                "ErrorMailRecipientNotFound\nErrorNoFreeBusyAccess\nErrorNonExistentMailbox\nErrorS"
+                "ErrorMailRecipientNotFound\nErrorNonExistentMailbox\nErrorS"
                 "ubscriptionDelegateAccessNotSupported\n"},
-    {PX_V_TRANSIENT, "ErrorADOperation\nErrorADUnavailable\nErrorCalendarViewRangeTooBig\nErrorConn"
-                     "ectionFailed\nErrorExceededFindCountLimit\n"
+    {PX_V_TRANSIENT, "ErrorADOperation\nErrorADUnavailable\nErrorConn"
+                     "ectionFailed\n"
                      "ErrorFreeBusyDLLimitReached\nErrorImpersonationFailed\nErrorInsufficientResou"
                      "rces\nErrorInternalServerError\n"
                      "ErrorInternalServerTransientError\nErrorMailboxDataArrayTooBig\nErrorMailboxF"
                      "ailover\nErrorMailboxMoveInProgress\n"
                      "ErrorMailboxStoreUnavailable\nErrorNewEventStreamConnectionOpened\nErrorNotEn"
-                     "oughMemory\nErrorResultSetTooBig\nErrorTimeoutExpired\n"},
+                     "oughMemory\nErrorTimeoutExpired\n"},
+    {PX_V_UNREADABLE, "ErrorNoFreeBusyAccess\n"},
+    {PX_V_WIDE, "ErrorCalendarViewRangeTooBig\nErrorExceededFindCountLimit\nErrorResultSetTooBig\n"},
+    {PX_V_KIND, "ErrorMailTipsDisabled\n"},
 };
+
+/* Some verdicts there are only for what can be done about them. */
+static enum px_verdict as(enum px_ask ask, enum px_verdict v)
+{
+	return v == PX_V_UNREADABLE && ask != PX_ASK_READ ? PX_V_USER
+	       : v == PX_V_WIDE && ask != PX_ASK_READ_ONE ? PX_V_TRANSIENT
+	                                                  : v;
+}
 
 static void every_code_has_its_verdict(void **state)
 {
@@ -586,26 +622,31 @@ static void every_code_has_its_verdict(void **state)
 		char list[2000], code[100];
 		const enum px_verdict v = meaning[i].verdict;
 		/* one mailbox of many: not the gateway's trouble, and no subscription's */
-		const enum px_verdict one = v == PX_V_SERVER ? PX_V_LOST
-		                            : v == PX_V_LOST ? PX_V_TRANSIENT
-		                                             : v;
+		const enum px_verdict one =
+		    v == PX_V_SERVER                                       ? PX_V_LOST
+		    : v == PX_V_LOST || v == PX_V_WIDE || v == PX_V_KIND ? PX_V_TRANSIENT
+		                                                           : v;
 
 		snprintf(list, sizeof list, "%s", meaning[i].codes);
 		for (char *s = strtok(list, "\n"); s; s = strtok(NULL, "\n"), rows++) {
 			char line[200];
+			enum px_verdict here = one;
 
 			snprintf(code, sizeof code, "%s", s);
+			if (strcmp(code, "ErrorAccessDenied") == 0)
+				here = PX_V_UNREADABLE; /* to the account; not to the mailbox's owner */
 			assert_non_null(px_ews_row(code));
-			says(hear_fault(PX_ASK_SUBSCRIBE, code, &fault), v, code, "");
-			says(hear_fault(PX_ASK_READ, code, &fine), v, code, "");
-			says(hear_fault(PX_ASK_STREAM, code, &fault), v, code, "");
-			says(hear_code(PX_ASK_SUBSCRIBE, "Subscribe", code), v, code, "");
-			says(hear_code(PX_ASK_UNSUBSCRIBE, "Unsubscribe", code), v, code, "");
-			says(hear_code(PX_ASK_STREAM, "GetStreamingEvents", code), v, code, "");
-			snprintf(line, sizeof line, "refused 0 %s %s\n", px_verdict_name(one),
+			says(hear_fault(PX_ASK_SUBSCRIBE, code, &fault), as(PX_ASK_SUBSCRIBE, v), code, "");
+			says(hear_fault(PX_ASK_READ, code, &fine), as(PX_ASK_READ, v), code, "");
+			says(hear_fault(PX_ASK_STREAM, code, &fault), as(PX_ASK_STREAM, v), code, "");
+			says(hear_code(PX_ASK_SUBSCRIBE, "Subscribe", code), as(PX_ASK_SUBSCRIBE, v), code, "");
+			says(hear_code(PX_ASK_UNSUBSCRIBE, "Unsubscribe", code), as(PX_ASK_UNSUBSCRIBE, v), code, "");
+			says(hear_code(PX_ASK_STREAM, "GetStreamingEvents", code), as(PX_ASK_STREAM, v), code, "");
+			says(hear_code(PX_ASK_READ_ONE, "FindItem", code), as(PX_ASK_READ_ONE, v), code, "");
+			snprintf(line, sizeof line, "refused 0 %s %s\n", px_verdict_name(here),
 			         code);
 			says(hear_refusal(PX_ASK_READ, code), PX_V_OK, "", line);
-			says(hear_refusal(PX_ASK_PROBE, code), one, code, line);
+			says(hear_refusal(PX_ASK_PROBE, code), as(PX_ASK_PROBE, here), code, line);
 		}
 	}
 	for (size_t i = 0; i < px_ews_rows; i++) {
@@ -978,11 +1019,11 @@ static void views_of_a_mailbox(void **state)
 	     "  11-23T09:30:00Z 11-23T09:55:00Z tentative\n  11-23T10:00:00Z 11-23T10:05:00Z "
 	     "busy\n"},
 	    {MAILBOX(TYPE("MergedOnly") DIGITS("00000000000022222211111")),
-	     "refused 0 transient short MergedFreeBusy\n"},
-	    {MAILBOX(TYPE("MergedOnly")), "refused 0 transient short MergedFreeBusy\n"},
+	     "refused 0 unreadable short MergedFreeBusy\n"},
+	    {MAILBOX(TYPE("MergedOnly")), "refused 0 unreadable short MergedFreeBusy\n"},
 	    {MAILBOX(TYPE("MergedOnly") DIGITS("00000000000022222211111x")),
-	     "refused 0 transient bad MergedFreeBusy\n"},
-	    {MAILBOX(TYPE("None")), "refused 0 user FreeBusyViewType None\n"},
+	     "refused 0 unreadable bad MergedFreeBusy\n"},
+	    {MAILBOX(TYPE("None")), "refused 0 unreadable FreeBusyViewType None\n"},
 	    {"<FreeBusyResponse>" SUCCESS "</FreeBusyResponse>",
 	     "refused 0 transient no FreeBusyView\n"},
 	    {"<FreeBusyResponse><FreeBusyView>" TYPE(
@@ -997,7 +1038,7 @@ static void views_of_a_mailbox(void **state)
 	    {"<FreeBusyResponse><ResponseMessage "
 	     "ResponseClass='Success'><ResponseCode>ErrorNoFreeBusyAccess</ResponseCode></"
 	     "ResponseMessage><FreeBusyView>" TYPE("FreeBusy") "</FreeBusyView></FreeBusyResponse>",
-	     "refused 0 user ErrorNoFreeBusyAccess\n"},
+	     "refused 0 unreadable ErrorNoFreeBusyAccess\n"},
 	    {"<FreeBusyResponse><ResponseMessage><ResponseCode>NoError</ResponseCode></"
 	     "ResponseMessage></FreeBusyResponse>",
 	     "refused 0 transient NoError\n"},
@@ -1030,7 +1071,7 @@ static void views_of_a_mailbox(void **state)
 	         MAILBOX(TYPE("FreeBusyMerged") DIGITS(DAY) EVENTS(EVENT("x", "x", "Busy")))
 	             MAILBOX(TYPE("FreeBusyMerged")) MAILBOX(TYPE("MergedOnly"))),
 	     PX_V_OK, "",
-	     "refused 0 transient bad time of a meeting\ncalendar 1\nrefused 2 transient short "
+	     "refused 0 transient bad time of a meeting\ncalendar 1\nrefused 2 unreadable short "
 	     "MergedFreeBusy\n");
 }
 
@@ -1200,11 +1241,14 @@ static void no_answer_takes_more_memory_than_it_may(void **state)
 	           {"tag", endless_tag},               {"comment", endless_comment},
 	           {"references", endless_references}, {"documents", endless_documents},
 	           {"meetings", endless_meetings}};
+	static const enum px_ask asks[] = {PX_ASK_SUBSCRIBE, PX_ASK_STREAM, PX_ASK_READ,
+	                                   PX_ASK_READ_ONE, PX_ASK_OOF};
 	struct px_buf b = px_buf_new(1 << 20);
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(row); i++)
-		for (enum px_ask ask = 0; ask < PX_ASKS; ask++) {
+		for (size_t j = 0; j < COUNT(asks); j++) {
+			const enum px_ask ask = asks[j];
 			struct px_query q = window;
 			const size_t before = __sanitizer_get_current_allocated_bytes();
 			size_t most = 0, k = 0, fed = 0;
@@ -1286,6 +1330,9 @@ static const struct {
     {"read", {.ask = PX_ASK_READ, .name = three, .n = 3, ASKED}},
     {"read_escaped", {.ask = PX_ASK_READ, .name = odd, .n = 1, ASKED}},
     {"probe", {.ask = PX_ASK_PROBE, .mailbox = "alice@example.test", ASKED}},
+    {"find_item", {.ask = PX_ASK_READ_ONE, .mailbox = "alice@example.test", ASKED}},
+    {"oof_settings", {.ask = PX_ASK_OOF, .mailbox = "alice@example.test", .name = three, .n = 1}},
+    {"mail_tips", {.ask = PX_ASK_OOF, .mailbox = "alice@example.test", .name = three, .n = 3}},
 };
 
 static void requests_are_as_written_down(void **state)

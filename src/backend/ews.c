@@ -49,7 +49,16 @@ enum place {
 	MEETING,
 	START,
 	END,
-	BUSYTYPE
+	BUSYTYPE,
+	CANCELLED,
+	FOLDER,
+	TIPS,
+	REPLIES, /* automatic ones: settings, or a tip */
+	REPLY,
+	REPLYTEXT,
+	STATE,
+	PENDING,
+	DURATION
 };
 
 /* Namespaces, as a set. */
@@ -104,12 +113,35 @@ static const struct {
     {MEETING, TYPES | MESSAGES, START, "StartTime"},
     {MEETING, TYPES | MESSAGES, END, "EndTime"},
     {MEETING, TYPES | MESSAGES, BUSYTYPE, "BusyType"},
+    {MESSAGE, MESSAGES, FOLDER, "RootFolder"},
+    {FOLDER, TYPES, MEETINGS, "Items"},
+    {MEETINGS, TYPES, MEETING, "CalendarItem"},
+    {MEETING, TYPES, START, "Start"},
+    {MEETING, TYPES, END, "End"},
+    {MEETING, TYPES, BUSYTYPE, "LegacyFreeBusyStatus"},
+    {MEETING, TYPES, CANCELLED, "IsCancelled"},
+    {RESPONSES, MESSAGES, MESSAGE, "MailTipsResponseMessageType"},
+    {RESPONSE, MESSAGES, CODE, "ResponseCode"},
+    {RESPONSE, MESSAGES, TEXT, "MessageText"},
+    {MESSAGE, MESSAGES, TIPS, "MailTips"},
+    {TIPS, TYPES, PENDING, "PendingMailTips"},
+    {TIPS, TYPES, REPLIES, "OutOfOffice"},
+    {REPLIES, TYPES, REPLY, "ReplyBody"},
+    {REPLY, TYPES, REPLYTEXT, "Message"},
+    {RESPONSE, MESSAGES, MESSAGE, "ResponseMessage"},
+    {RESPONSE, TYPES | MESSAGES, REPLIES, "OofSettings"},
+    {REPLIES, TYPES, STATE, "OofState"},
+    {REPLIES, TYPES, DURATION, "Duration"},
+    {DURATION, TYPES, START, "StartTime"},
+    {DURATION, TYPES, END, "EndTime"},
 };
 
 static const char *const operation[PX_ASKS] = {[PX_ASK_SUBSCRIBE] = "Subscribe",
                                                [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
                                                [PX_ASK_STREAM] = "GetStreamingEvents",
                                                [PX_ASK_READ] = "GetUserAvailability",
+                                               [PX_ASK_READ_ONE] = "FindItem",
+                                               [PX_ASK_OOF] = "GetMailTips",
                                                [PX_ASK_PROBE] = "GetUserAvailability"};
 
 enum view { VIEW_MISSING, VIEW_EMPTY, VIEW_DIGITS, VIEW_MEETINGS };
@@ -123,7 +155,10 @@ struct mailbox {
 	bool has_start, has_end;
 	bool answered; /* its ResponseMessage came */
 	enum view view;
-	bool listed;       /* CalendarEventArray came */
+	bool listed;       /* CalendarEventArray, or the folder's items came */
+	bool cancelled;    /* the meeting that is open */
+	bool partial;      /* there are more items than were sent */
+	bool scheduled, on, pending; /* automatic replies */
 	const char *wrong; /* static; why it can't be believed; NULL: nothing is */
 };
 
@@ -202,11 +237,19 @@ static void judge(struct px_parse *p)
 
 /* ---- availability ---- */
 
+/* What was asked is refused, in a word of ours or of Exchange's. */
+static void fail(struct px_parse *p, const char *code)
+{
+	snprintf(p->code, sizeof p->code, "%s", code);
+	p->failed = true;
+}
+
 static void mailbox_begin(struct mailbox *b)
 {
 	b->n = 0;
 	b->digits.len = 0;
-	b->answered = b->listed = false;
+	b->answered = b->listed = b->partial = false;
+	b->scheduled = b->on = b->pending = b->has_start = b->has_end = false;
 	b->view = VIEW_MISSING;
 	b->wrong = NULL;
 }
@@ -233,6 +276,8 @@ static void mailbox_add(struct px_parse *p, struct mailbox *b, struct px_interva
 
 static void meeting_end(struct px_parse *p, struct mailbox *b)
 {
+	if (b->cancelled)
+		return;
 	if (b->has_start && b->has_end)
 		mailbox_add(p, b, b->meeting);
 	else
@@ -289,7 +334,55 @@ static enum px_verdict mailbox_verdict(const char *code)
 	const struct px_meaning *row = px_ews_row(code);
 	enum px_verdict v = row ? row->verdict : PX_V_TRANSIENT;
 
-	return v == PX_V_SERVER ? PX_V_LOST : v == PX_V_LOST ? PX_V_TRANSIENT : v;
+	/* no right to look from outside; its owner has */
+	if (v == PX_V_USER && strcmp(code, "ErrorAccessDenied") == 0)
+		return PX_V_UNREADABLE;
+	return v == PX_V_SERVER                                       ? PX_V_LOST
+	       : v == PX_V_LOST || v == PX_V_WIDE || v == PX_V_KIND ? PX_V_TRANSIENT
+	                                                            : v;
+}
+
+/* The mailbox's own calendar is whole. */
+static void folder_end(struct px_parse *p, struct mailbox *b)
+{
+	struct px_item item = {.kind = PX_ITEM_CALENDAR, .interval = b->interval, .n = b->n};
+
+	if (p->failed)
+		return;
+	if (!b->listed)
+		p->broken = "no items";
+	else if (b->partial || (b->wrong && strcmp(b->wrong, "too many meetings") == 0))
+		fail(p, "ErrorResultSetTooBig");
+	else if (b->wrong)
+		fail(p, b->wrong);
+	else if (p->index++ == 0)
+		p->said(p->arg, &item);
+}
+
+/* Automatic replies of one mailbox. */
+static void replies_end(struct px_parse *p, struct mailbox *b)
+{
+	struct px_item item = {.kind = PX_ITEM_OOF, .index = p->index++, .away = b->on};
+
+	if (item.index >= p->n) {
+		p->broken = "more mailboxes than were asked for";
+		return;
+	}
+	if (!p->failed && b->pending) /* the server couldn't find it out in time */
+		fail(p, "PendingMailTips");
+	else if (!p->failed && !b->listed)
+		fail(p, "no automatic replies");
+	else if (!p->failed && b->scheduled && !(b->has_start && b->has_end))
+		fail(p, "bad time of automatic replies");
+	if (p->failed) {
+		item.kind = PX_ITEM_REFUSED;
+		item.verdict = mailbox_verdict(p->code);
+		item.code = p->code;
+	} else if (b->on && b->scheduled) {
+		item.from = b->meeting.start;
+		item.until = b->meeting.end;
+	}
+	p->said(p->arg, &item);
 }
 
 static void mailbox_end(struct px_parse *p, struct mailbox *b)
@@ -314,8 +407,7 @@ static void mailbox_end(struct px_parse *p, struct mailbox *b)
 	else if (!b->wrong && (b->view == VIEW_DIGITS || (!b->listed && b->digits.len > 0)))
 		mailbox_digits(p, b);
 	if (b->wrong) {
-		snprintf(p->code, sizeof p->code, "%s", b->wrong);
-		p->failed = true;
+		fail(p, b->wrong);
 		item.verdict = mailbox_verdict(p->code);
 	} else {
 		item.kind = PX_ITEM_CALENDAR;
@@ -337,6 +429,11 @@ static unsigned namespace(const char *ns)
 	                                          : 0;
 }
 
+static const char *asked(const struct px_parse *p)
+{
+	return p->ask == PX_ASK_OOF && p->n == 1 ? "GetUserOofSettings" : operation[p->ask];
+}
+
 static enum place find(const struct px_parse *p, const char *space, const char *name)
 {
 	const uint8_t in = p->place[p->depth];
@@ -346,7 +443,7 @@ static enum place find(const struct px_parse *p, const char *space, const char *
 		return SKIP;
 	ns = namespace(space);
 	for (size_t i = 0; i < sizeof grammar / sizeof *grammar; i++) {
-		const char *want = grammar[i].name, *op = operation[p->ask];
+		const char *want = grammar[i].name, *op = asked(p);
 
 		if (grammar[i].in != in || !(grammar[i].ns & ns))
 			continue;
@@ -401,9 +498,15 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 			p->broken = "two answers in one envelope";
 		p->fault = place == FAULT;
 		forget_error(p);
+		a = attribute(attr, attrs, "ResponseClass"); /* GetMailTips has one here, too */
+		p->success = a && is(a->value, a->n, "Success");
 		break;
 	case MESSAGE:
 		p->messages++;
+		if (p->mailbox && p->ask != PX_ASK_READ && p->ask != PX_ASK_PROBE) {
+			mailbox_begin(p->mailbox);
+			forget_error(p);
+		}
 		if (p->mailbox)
 			p->mailbox->answered = true;
 		if (p->failed) /* the first error stays */
@@ -431,14 +534,21 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 			mailbox_begin(p->mailbox);
 		forget_error(p);
 		break;
+	case FOLDER:
+		a = attribute(attr, attrs, "IncludesLastItemInRange");
+		if (p->mailbox)
+			p->mailbox->partial = a && is(a->value, a->n, "false");
+		break;
 	case MEETINGS:
+	case REPLIES:
 		if (p->mailbox)
 			p->mailbox->listed = true;
 		break;
 	case MEETING:
 		if (p->mailbox) {
-			p->mailbox->meeting = (struct px_interval){.status = PX_NODATA};
-			p->mailbox->has_start = p->mailbox->has_end = false;
+			p->mailbox->meeting = (struct px_interval){
+			    .status = p->ask == PX_ASK_READ_ONE ? PX_BUSY : PX_NODATA};
+			p->mailbox->has_start = p->mailbox->has_end = p->mailbox->cancelled = false;
 		}
 		break;
 	default:
@@ -486,6 +596,22 @@ static void close_mailbox(struct px_parse *p, struct mailbox *b, enum place plac
 		break;
 	case MAILBOX:
 		mailbox_end(p, b);
+		break;
+	case CANCELLED:
+		b->cancelled = is(text, n, "true") || is(text, n, "1");
+		break;
+	case REPLYTEXT: /* of a tip: who isn't away has none */
+		b->on |= n > 0;
+		break;
+	case STATE:
+		b->scheduled = is(text, n, "Scheduled");
+		b->on = b->scheduled || is(text, n, "Enabled");
+		break;
+	case PENDING:
+		b->pending = n > 0 && !is(text, n, "None");
+		break;
+	case DURATION: /* a tip has one only when it is scheduled */
+		b->scheduled |= p->n > 1;
 		break;
 	default:
 		break;
@@ -557,8 +683,20 @@ static void on_close(void *arg, const char *text, size_t n)
 		close_value(p, text, n);
 		break;
 	case MESSAGE:
+		judge(p);
+		if (p->ask == PX_ASK_READ_ONE)
+			folder_end(p, p->mailbox);
+		else if (p->ask == PX_ASK_OOF && p->n > 1)
+			replies_end(p, p->mailbox);
+		break;
 	case FAULT:
 		judge(p);
+		break;
+	case RESPONSE:
+		if (p->ask == PX_ASK_OOF && p->n == 1 && p->messages == 1)
+			replies_end(p, p->mailbox);
+		else if (p->ask == PX_ASK_OOF && p->messages == 0)
+			judge(p); /* no tips at all */
 		break;
 	default:
 		if (p->mailbox)
@@ -611,27 +749,32 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	/* 100 mailboxes of 400 meetings are 8 MB */
 	static const struct px_xml_limits availability = {16 * MIB, 500000, 65536, DEPTH},
 	                                  stream = {1 * MIB, 50000, 16384, DEPTH},
-	                                  other = {MIB / 4, 5000, 65536, DEPTH};
+	                                  other = {MIB / 4, 5000, 65536, DEPTH},
+	                                  /* replies are long, and only their being there counts */
+	                                  replies = {16 * MIB, 50000, 1024, DEPTH};
 	static const struct px_xml_calls calls = {on_open, on_close, on_end};
-	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_PROBE;
+	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_PROBE ||
+	               q->ask == PX_ASK_READ_ONE || q->ask == PX_ASK_OOF;
 	struct px_parse *p = calloc(1, sizeof *p);
 
 	if (!p)
 		return NULL;
 	p->ask = (uint8_t)q->ask;
-	p->n = q->ask == PX_ASK_PROBE ? 1 : q->n;
+	p->n = q->ask == PX_ASK_PROBE || q->ask == PX_ASK_READ_ONE ? 1 : q->n;
 	p->said = said;
 	p->arg = arg;
 	p->from = px_ews_slot_before(q->from);
 	p->until = px_ews_slot_after(q->until);
 	p->staged = px_buf_new(stream.bytes);
-	p->xml = px_xml_new(reading ? &availability : streaming(p) ? &stream : &other, &calls, p);
+	p->xml = px_xml_new(q->ask == PX_ASK_OOF ? &replies : reading ? &availability : streaming(p) ? &stream : &other, &calls, p);
 	if (reading)
 		p->mailbox = calloc(1, sizeof *p->mailbox);
 	if (!p->xml || (reading && !p->mailbox)) {
 		px_ews.parse_free(p);
 		return NULL;
 	}
+	if (q->ask == PX_ASK_OOF)
+		px_xml_cut_text(p->xml);
 	if (reading)
 		p->mailbox->digits = px_buf_new(availability.text);
 	return p;
@@ -668,12 +811,22 @@ static void conclude(const struct px_parse *p, struct px_reply *out, const char 
 		out->verdict = PX_V_LOST; /* refused by the server, and not by throttling */
 }
 
+/* Each mailbox has an error of its own. */
+static bool per_mailbox(const struct px_parse *p)
+{
+	return p->ask == PX_ASK_READ || (p->ask == PX_ASK_OOF && p->messages > 0);
+}
+
 /* The error that the envelope itself reported. */
 static void conclude_error(const struct px_parse *p, struct px_reply *out)
 {
 	conclude(p, out, p->code[0] ? p->code : "SOAP fault", p->text);
-	if (p->mailbox && !p->fault) /* the probe's one mailbox */
+	if (p->ask == PX_ASK_PROBE && !p->fault) /* its one mailbox */
 		out->verdict = mailbox_verdict(p->code);
+	if (out->verdict == PX_V_UNREADABLE && p->ask != PX_ASK_READ)
+		out->verdict = PX_V_USER;
+	if (out->verdict == PX_V_WIDE && p->ask != PX_ASK_READ_ONE)
+		out->verdict = PX_V_TRANSIENT;
 	if (p->gone && out->verdict == PX_V_LOST)
 		out->verdict = PX_V_TRANSIENT;
 }
@@ -709,7 +862,7 @@ static void conclude_body(const struct px_parse *p, const struct px_http_answer 
 		conclude(p, out, "cut",
 		         p->envelopes ? "in the middle of an envelope"
 		                      : "before the end of an envelope");
-	else if (p->fault || (p->failed && p->ask != PX_ASK_READ))
+	else if (p->fault || (p->failed && !per_mailbox(p)))
 		conclude_error(p, out);
 	else if (streaming(p) && !p->closed)
 		conclude(p, out, "cut", "the stream ended without Closed");
@@ -762,10 +915,18 @@ static unsigned kinds(unsigned version)
 	return PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_NONE);
 }
 
+static size_t oof_max(unsigned version)
+{
+	(void)version;
+	return PX_EWS_OOF_MAX;
+}
+
 const struct px_backend px_ews = {.name = "ews",
                                   .versions = 1,
                                   .kinds = kinds,
                                   .read_max = PX_EWS_READ_MAX,
+                                  .read_one = true,
+                                  .oof_max = oof_max,
                                   .stream_max = PX_EWS_STREAM_MAX,
                                   .id_max = PX_EWS_ID_MAX,
                                   .heartbeat_ms = 45000,

@@ -10,6 +10,11 @@
  * silent or was cut is TRANSIENT, and OK once the server has said Closed.
  * - PX_ASK_READ: a mailbox that this gateway can't serve (wrong site or version) is REFUSED with
  * LOST: its user belongs elsewhere, and the gateway answered the others.
+ * What the account may not see of a mailbox (or sees as digits that can't be believed) is UNREADABLE:
+ * the mailbox itself shows all to whoever impersonates its owner.
+ * - PX_ASK_READ_ONE: FindItem with a CalendarView. Cancelled meetings are left out, one without a
+ * status is busy. More than the server lets be found is WIDE.
+ * - PX_ASK_OOF: of one mailbox GetUserOofSettings, of more GetMailTips, which tell who is away now.
  * - PX_ASK_PROBE: as a READ of one mailbox; when that is refused, its verdict is the probe's, too.
  * - backoff_ms is the greater of Retry-After and BackOffMilliseconds, at most PX_BACKOFF_WISH_MAX.
  */
@@ -27,6 +32,7 @@ extern const struct px_backend px_ews;
 #define PX_EWS_ERRORS "http://schemas.microsoft.com/exchange/services/2006/errors"
 
 #define PX_EWS_READ_MAX 100   /* ErrorMailboxDataArrayTooBig beyond */
+#define PX_EWS_OOF_MAX 100    /* recipients of one GetMailTips */
 #define PX_EWS_STREAM_MAX 200 /* subscriptions of one connection */
 #define PX_EWS_ID_MAX 255
 #define PX_EWS_SLOT_MS                                                                             \

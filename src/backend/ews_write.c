@@ -100,6 +100,54 @@ static void availability(struct px_buf *out, const char *const *name, size_t n,
 	              PX_EWS_SLOT_MS / 60000);
 }
 
+/*
+ * The mailbox's own calendar, with what repeats expanded. Without t:TimeZoneContext times come in UTC. As many as a server lets be found by default
+ * (EWSFindCountLimit) are asked for: more than that is no answer, but an error.
+ */
+static void calendar(struct px_buf *out, const struct px_query *q)
+{
+	static const char *const field[] = {"calendar:Start", "calendar:End",
+	                                    "calendar:LegacyFreeBusyStatus",
+	                                    "calendar:IsCancelled"};
+	char from[PX_WALL_TEXT], until[PX_WALL_TEXT];
+
+	px_buf_str(out, "<m:FindItem Traversal=\"Shallow\"><m:ItemShape>"
+	                "<t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
+	for (size_t i = 0; i < sizeof field / sizeof *field; i++)
+		px_buf_strs(out, "<t:FieldURI FieldURI=\"", field[i], "\"/>");
+	px_buf_strs(out,
+	            "</t:AdditionalProperties></m:ItemShape><m:CalendarView "
+	            "MaxEntriesReturned=\"1000\" StartDate=\"",
+	            px_wall_text(q->from, from), "\" EndDate=\"", px_wall_text(q->until, until),
+	            "\"/><m:ParentFolderIds><t:DistinguishedFolderId Id=\"calendar\"/>"
+	            "</m:ParentFolderIds></m:FindItem>");
+}
+
+/*
+ * One mailbox is asked for its settings (MS-OXWOOF), which tell of a time to come, too. Of many it is asked what whoever writes to them is told (MailTips,
+ * MS-OXWMT; Exchange 2010): that says who is away now.
+ */
+static void automatic_replies(struct px_buf *out, const struct px_query *q)
+{
+	assert(q->n > 0 && q->n <= PX_EWS_OOF_MAX);
+	if (q->n == 1) {
+		px_buf_str(out, "<m:GetUserOofSettingsRequest><t:Mailbox>");
+		leaf(out, "t:Address", q->name[0]);
+		px_buf_str(out, "</t:Mailbox></m:GetUserOofSettingsRequest>");
+		return;
+	}
+	px_buf_str(out, "<m:GetMailTips><m:SendingAs>");
+	leaf(out, "t:EmailAddress", q->mailbox);
+	px_buf_str(out, "</m:SendingAs><m:Recipients>");
+	for (size_t i = 0; i < q->n; i++) {
+		px_buf_str(out, "<t:Mailbox>");
+		leaf(out, "t:EmailAddress", q->name[i]);
+		px_buf_str(out, "</t:Mailbox>");
+	}
+	px_buf_str(out, "</m:Recipients><m:MailTipsRequested>OutOfOfficeMessage"
+	                "</m:MailTipsRequested></m:GetMailTips>");
+}
+
 /* For the proxies before Exchange 2013 and later: where this mailbox lives, there we go. */
 static void head_lines(struct px_buf *out, const char *anchor)
 {
@@ -134,11 +182,15 @@ void px_ews_write(struct px_wire *out, const struct px_query *q)
 	case PX_ASK_PROBE:
 		availability(body, &q->mailbox, 1, q);
 		break;
+	case PX_ASK_READ_ONE:
+		calendar(body, q);
+		break;
+	case PX_ASK_OOF:
+		automatic_replies(body, q);
+		break;
 	case PX_ASK_LOCATE:
 	case PX_ASK_RENEW:
 	case PX_ASK_POLL:
-	case PX_ASK_READ_ONE:
-	case PX_ASK_OOF:
 	case PX_ASKS:
 		assert(!"an ask");
 	}

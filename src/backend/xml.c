@@ -24,6 +24,7 @@ struct px_xml {
 	xmlParserCtxt *ctxt; /* NULL between documents */
 	struct px_buf text;  /* of the element that is open */
 	bool leaf;           /* it has no child so far */
+	bool cut;            /* long texts */
 	bool ended;          /* the root was closed, at ended_at */
 	unsigned depth;
 	unsigned bom; /* bytes of a byte order mark that were skipped */
@@ -102,6 +103,8 @@ static void on_text(void *arg, const xmlChar *s, int n)
 
 	if (x->err || x->ended || !x->leaf)
 		return;
+	if (x->cut && x->text.len + (size_t)n > x->limits->text)
+		n = (int)(x->limits->text - x->text.len);
 	if (x->text.len + (size_t)n > x->limits->text) {
 		refuse(x, -E2BIG, "more than %zu bytes of text in one element", x->limits->text);
 		return;
@@ -268,6 +271,11 @@ void px_xml_free(struct px_xml *x)
 	if (x->ctxt)
 		release(x);
 	free(x);
+}
+
+void px_xml_cut_text(struct px_xml *x)
+{
+	x->cut = true;
 }
 
 int px_xml_feed(struct px_xml *x, const char *bytes, size_t n)

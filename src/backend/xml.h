@@ -56,6 +56,9 @@ struct px_xml *px_xml_new(const struct px_xml_limits *limits, const struct px_xm
                           void *arg);
 void px_xml_free(struct px_xml *x); /* NULL is fine */
 
+/* From now on text beyond its ceiling is left out instead of refused. */
+void px_xml_cut_text(struct px_xml *x);
+
 /*
  * Takes the next n bytes. 0; -EBADMSG: not well-formed, or refused; -E2BIG: over a ceiling;
  * -ENOMEM. An error stays: what comes after it is ignored.

@@ -69,10 +69,11 @@ static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body,
 	static const char *const type[] = {"text/xml", NULL, "text/html", "application/xml"};
 	static const int status[] = {200, 200, 200, 500, 500, 503, 401, 404};
 	static const enum px_ask asks[] = {PX_ASK_SUBSCRIBE, PX_ASK_UNSUBSCRIBE, PX_ASK_STREAM,
-	                                   PX_ASK_READ, PX_ASK_PROBE};
+	                                   PX_ASK_READ, PX_ASK_PROBE, PX_ASK_READ_ONE,
+	                                   PX_ASK_OOF};
 	const enum px_ask ask = asks[head[0] % (sizeof asks / sizeof *asks)];
 	struct heard h = {.ask = ask,
-	                  .asked = ask == PX_ASK_PROBE ? 1 : head[1] % 101,
+	                  .asked = ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE ? 1 : 1 + head[1] % 100,
 	                  .items = px_buf_new((size_t)1 << 26)};
 	const struct px_query q = {.ask = h.ask,
 	                           .n = h.asked,
