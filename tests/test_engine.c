@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The engine by hand: one event at a time. Days of it are test_sim's. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -383,6 +384,91 @@ static void test_a_change_is_read_and_published_within_two_seconds(void **state)
 	answer(&r, PX_ASK_READ, "C\n");
 	turn(&r);
 	assert_int_equal(published(&r, 200, "e2").op, PX_OP_MODIFY);
+	end(&r);
+}
+
+/* A mailbox whose free/busy the account may not see is read as its owner sees it, also by P2; a day later once more in company; and parked only
+ * when that fails, too. */
+static void test_who_shows_nothing_is_read_alone(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	char text[64];
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 500);
+	snprintf(text, sizeof text, "R %d\n", PX_V_UNREADABLE);
+	answer(&r, PX_ASK_READ, text);
+	pass(&r, 500);
+	assert_non_null(strstr(find(&r, PX_ASK_READ_ONE)->body, "alice@example.test"));
+	snprintf(text, sizeof text, "M %lld %lld %d\nC\n", (long long)r.now.wall.ms - 1000,
+	         (long long)r.now.wall.ms + 3600000, PX_BUSY);
+	answer(&r, PX_ASK_READ_ONE, text);
+	turn(&r);
+	assert_non_null(strstr(published(&r, 200, "e1").body, "busy"));
+	assert_true(px_engine_user(r.e, 0, &v) && v.watch != PX_WATCH_PARKED && !v.dirty);
+	pass(&r, 500);
+	answer(&r, PX_ASK_SUBSCRIBE, "I sub1\n");
+	pass(&r, 3000);
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ_ONE, "C\n"); /* when its stream began */
+	turn(&r);
+	published(&r, 200, "e2");
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	assert_null(find(&r, PX_ASK_READ));
+	snprintf(text, sizeof text, "M %lld %lld %d\nC\n", (long long)r.now.wall.ms - 1000,
+	         (long long)r.now.wall.ms + 3600000, PX_OOF);
+	answer(&r, PX_ASK_READ_ONE, text);
+	turn(&r);
+	assert_non_null(strstr(published(&r, 200, "e3").body, "away"));
+
+	r.now.wall.ms += INT64_C(90000000); /* the account may have got the right: a day is over */
+	px_engine_user_refresh(r.e, "alice@example.test", r.now);
+	pass(&r, 500);
+	assert_null(find(&r, PX_ASK_READ_ONE));
+	snprintf(text, sizeof text, "R %d\n", PX_V_UNREADABLE);
+	answer(&r, PX_ASK_READ, text);
+	pass(&r, 500);
+	snprintf(text, sizeof text, "V %d\n", PX_V_USER);
+	answer(&r, PX_ASK_READ_ONE, text);
+	turn(&r);
+	assert_true(px_engine_user(r.e, 0, &v) && v.watch == PX_WATCH_PARKED);
+	end(&r);
+}
+
+/* Too much for one answer: half of the window, again and again, and the rest when that is over. */
+static void test_a_full_calendar_is_read_in_a_smaller_window(void **state)
+{
+	struct rig r;
+	struct px_user_view v;
+	char text[64];
+	int64_t from, until, ahead = 0;
+
+	(void)state;
+	begin(&r, config());
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 500);
+	snprintf(text, sizeof text, "R %d\n", PX_V_UNREADABLE);
+	answer(&r, PX_ASK_READ, text);
+	for (int i = 0; i < 4; i++) {
+		pass(&r, 500);
+		struct asked *h = find(&r, PX_ASK_READ_ONE);
+		assert_non_null(h);
+		assert_int_equal(sscanf(h->body, "%*d %*s %*u %" SCNd64 " %" SCNd64, &from, &until), 2);
+		assert_true(from < r.now.wall.ms && until > r.now.wall.ms);
+		if (i > 0)
+			assert_in_range(until - r.now.wall.ms, ahead / 2 - 60000, ahead / 2 + 60000);
+		ahead = until - r.now.wall.ms;
+		snprintf(text, sizeof text, i < 3 ? "V %d\n" : "C\n", PX_V_WIDE);
+		answer(&r, PX_ASK_READ_ONE, text);
+	}
+	turn(&r);
+	published(&r, 200, "e1");
+	assert_true(px_engine_user(r.e, 0, &v) && v.calendar->until == until / 1000);
 	end(&r);
 }
 
@@ -1281,6 +1367,8 @@ int main(void)
 	    cmocka_unit_test(test_what_was_taken_over_is_taken_off_when_it_is_free),
 	    cmocka_unit_test(test_the_next_meeting_is_told_when_that_is_wanted),
 	    cmocka_unit_test(test_a_change_is_read_and_published_within_two_seconds),
+	    cmocka_unit_test(test_who_shows_nothing_is_read_alone),
+	    cmocka_unit_test(test_a_full_calendar_is_read_in_a_smaller_window),
 	    cmocka_unit_test(test_an_event_during_a_reading_is_not_lost),
 	    cmocka_unit_test(test_a_broken_answer_changes_nothing),
 	    cmocka_unit_test(test_late_and_foreign_answers_fall_to_the_floor),

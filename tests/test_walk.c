@@ -91,7 +91,8 @@ static void check_lists(const struct px_engine *e)
 
 	for (unsigned g = 0; g < e->pool.n; g++) {
 		for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++)
-			marked += walk_list(e, &e->at[g].read[q], LINK_READ);
+			for (int lane = 0; lane < LANES; lane++)
+				marked += walk_list(e, &e->at[g].read[lane][q], LINK_READ);
 		lined += walk_list(e, &e->at[g].subscribe, LINK_SUBSCRIBE);
 	}
 	waiting = walk_list(e, &e->urgent, LINK_PUBLISH) + walk_list(e, &e->calm, LINK_PUBLISH);
@@ -103,7 +104,7 @@ static void check_lists(const struct px_engine *e)
 			marked--;
 			assert_int_not_equal(u->gateway, PX_NO_GATEWAY);
 			assert_true(
-			    in_list(e, &e->at[u->gateway].read[u->read_queue], LINK_READ, s));
+			    in_list(e, &e->at[u->gateway].read[u->alone_until ? LANE_ONE : LANE_MANY][u->read_queue], LINK_READ, s));
 			assert_false(u->reading);
 			assert_true(u->on);
 		} else {
@@ -438,7 +439,7 @@ static void say(struct walk *w, const struct flight *f, bool good)
 		n += (size_t)snprintf(text, sizeof text, "I s%u\n", w->ids++);
 	if (f->ask == PX_ASK_STREAM && good)
 		n += (size_t)snprintf(text, sizeof text, "A\n");
-	for (unsigned k = 0; f->ask == PX_ASK_READ && k < f->n; k++) {
+	for (unsigned k = 0; (f->ask == PX_ASK_READ || f->ask == PX_ASK_READ_ONE) && k < f->n; k++) {
 		if (!good && rnd(w, 30) == 0)
 			continue;
 		if (!good && rnd(w, 10) == 0) {

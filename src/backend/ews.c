@@ -136,13 +136,11 @@ static const struct {
     {DURATION, TYPES, END, "EndTime"},
 };
 
-static const char *const operation[PX_ASKS] = {[PX_ASK_SUBSCRIBE] = "Subscribe",
-                                               [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
-                                               [PX_ASK_STREAM] = "GetStreamingEvents",
-                                               [PX_ASK_READ] = "GetUserAvailability",
-                                               [PX_ASK_READ_ONE] = "FindItem",
-                                               [PX_ASK_OOF] = "GetMailTips",
-                                               [PX_ASK_PROBE] = "GetUserAvailability"};
+static const char *const operation[PX_ASKS] = {
+    [PX_ASK_SUBSCRIBE] = "Subscribe",       [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
+    [PX_ASK_STREAM] = "GetStreamingEvents", [PX_ASK_READ] = "GetUserAvailability",
+    [PX_ASK_READ_ONE] = "FindItem",         [PX_ASK_OOF] = "GetMailTips",
+    [PX_ASK_PROBE] = "GetUserAvailability"};
 
 enum view { VIEW_MISSING, VIEW_EMPTY, VIEW_DIGITS, VIEW_MEETINGS };
 
@@ -155,11 +153,11 @@ struct mailbox {
 	bool has_start, has_end;
 	bool answered; /* its ResponseMessage came */
 	enum view view;
-	bool listed;       /* CalendarEventArray, or the folder's items came */
-	bool cancelled;    /* the meeting that is open */
-	bool partial;      /* there are more items than were sent */
+	bool listed;                 /* CalendarEventArray, or the folder's items came */
+	bool cancelled;              /* the meeting that is open */
+	bool partial;                /* there are more items than were sent */
 	bool scheduled, on, pending; /* automatic replies */
-	const char *wrong; /* static; why it can't be believed; NULL: nothing is */
+	const char *wrong;           /* static; why it can't be believed; NULL: nothing is */
 };
 
 struct px_parse {
@@ -337,7 +335,7 @@ static enum px_verdict mailbox_verdict(const char *code)
 	/* no right to look from outside; its owner has */
 	if (v == PX_V_USER && strcmp(code, "ErrorAccessDenied") == 0)
 		return PX_V_UNREADABLE;
-	return v == PX_V_SERVER                                       ? PX_V_LOST
+	return v == PX_V_SERVER                                     ? PX_V_LOST
 	       : v == PX_V_LOST || v == PX_V_WIDE || v == PX_V_KIND ? PX_V_TRANSIENT
 	                                                            : v;
 }
@@ -673,7 +671,7 @@ static void on_close(void *arg, const char *text, size_t n)
 		colon = memchr(text, ':', n);
 		if (colon && strncmp(colon, ":Error", 6) == 0)
 			px_answer_code(p->code, sizeof p->code, colon + 1,
-			            n - (size_t)(colon + 1 - text));
+			               n - (size_t)(colon + 1 - text));
 		break;
 	case TEXT:
 		if (!p->failed && !p->text[0])
@@ -751,7 +749,7 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	                                  stream = {1 * MIB, 50000, 16384, DEPTH},
 	                                  other = {MIB / 4, 5000, 65536, DEPTH},
 	                                  /* replies are long, and only their being there counts */
-	                                  replies = {16 * MIB, 50000, 1024, DEPTH};
+	    replies = {16 * MIB, 50000, 1024, DEPTH};
 	static const struct px_xml_calls calls = {on_open, on_close, on_end};
 	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_PROBE ||
 	               q->ask == PX_ASK_READ_ONE || q->ask == PX_ASK_OOF;
@@ -766,7 +764,11 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	p->from = px_ews_slot_before(q->from);
 	p->until = px_ews_slot_after(q->until);
 	p->staged = px_buf_new(stream.bytes);
-	p->xml = px_xml_new(q->ask == PX_ASK_OOF ? &replies : reading ? &availability : streaming(p) ? &stream : &other, &calls, p);
+	p->xml = px_xml_new(q->ask == PX_ASK_OOF ? &replies
+	                    : reading            ? &availability
+	                    : streaming(p)       ? &stream
+	                                         : &other,
+	                    &calls, p);
 	if (reading)
 		p->mailbox = calloc(1, sizeof *p->mailbox);
 	if (!p->xml || (reading && !p->mailbox)) {

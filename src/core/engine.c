@@ -367,6 +367,7 @@ int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mai
 			px_calendar_free(&u->calendar);
 			u->turn_at = (struct px_mono){0};
 			u->renamed = u->reading;
+			u->alone_until = u->narrow = 0;
 			px_user_touch(e, slot);
 			if (u->on)
 				set_on(e, slot, true, now);

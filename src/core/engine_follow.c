@@ -434,7 +434,8 @@ static bool may_subscribe(const struct px_engine *e, int g)
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
 	/* the population's state comes first, if it can be read */
-	if (e->at[g].read[READ_COLD].n >= e->config.backend->read_max &&
+	if (e->config.backend->read_max &&
+	    e->at[g].read[LANE_MANY][READ_COLD].n >= e->config.backend->read_max &&
 	    !px_readings_stuck(e, g, READ_COLD))
 		return false;
 	return gw->in_flight + 2 < gw->limit || gw->in_flight == 0;

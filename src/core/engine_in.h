@@ -29,6 +29,11 @@
 #define PX_COLD_SPACING_MS 40
 /* Sweeps wait so long for company: the time between two of a user over this. */
 #define PX_SWEEP_GATHER 30
+/* Whose free/busy can't be read is read alone, and a day later once more in company. So often is the window halved for who has
+ * too much in it: from 48 h to 45 min. Two that nobody waits for begin so far apart at a gateway. */
+#define PX_ALONE_S 86400
+#define PX_NARROW_MAX 6
+#define PX_ALONE_SPACING_MS 20
 /* So many batches may rest at a gateway before no other one is begun there; those whose calendar
  * has changed don't pay for a few bad mailboxes. */
 #define PX_RESTING_MAX 4
@@ -56,6 +61,8 @@ struct list {
 
 /* Who waits to be read, by urgency: a change was told; state isn't known or may be old; it is just time to look again. */
 enum read_queue { READ_NONE, READ_HOT, READ_COLD, READ_SWEEP, READ_QUEUES };
+/* And how: many calendars at once by what the account may see of them, or one as its owner sees it. */
+enum lane { LANE_MANY, LANE_ONE, LANES };
 enum publish_queue { PUBLISH_NONE, PUBLISH_URGENT, PUBLISH_CALM };
 
 struct user {
@@ -78,6 +85,7 @@ struct user {
 	                            stream without a change unread */
 	struct px_mono read_due; /* its next own reading: after a failure, or the sweep */
 	uint32_t read_at;        /* s, wall: last good reading */
+	uint32_t alone_until;    /* s, wall: its free/busy can't be read; 0: it can, as far as is known */
 	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
 	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
 	uint32_t asking;                        /* slot of its Subscribe under way + 1; 0: none */
@@ -88,6 +96,7 @@ struct user {
 	uint16_t publish_no; /* counts its PUBLISHes: in the id */
 	uint8_t trouble;     /* index into engine.trouble */
 	uint8_t read_failures;
+	uint8_t narrow; /* times that its window was halved */
 	uint8_t read_queue, publish_queue;
 	uint8_t presence; /* in the wanted document; PX_UNKNOWN: none is wanted */
 	uint8_t next;     /* in the document, with timed_status; PX_UNKNOWN: nothing */
@@ -117,6 +126,7 @@ struct stream {
 struct reading {
 	struct px_read machine;
 	bool used;
+	uint8_t lane;
 	uint64_t request; /* while ASKING */
 	int gateway;
 	unsigned n;
@@ -163,9 +173,10 @@ struct farewell {
 };
 
 struct at_gateway {
-	struct list read[READ_QUEUES], subscribe;
-	struct px_mono read_since[READ_QUEUES]; /* first mark of what is in the list */
-	unsigned batches;                       /* asking or resting there */
+	struct list read[LANES][READ_QUEUES], subscribe;
+	struct px_mono read_since[LANES][READ_QUEUES]; /* first mark of what is in the list */
+	unsigned batches, alone; /* asking or resting there; those of LANE_ONE among them */
+	struct px_mono alone_next;
 	struct px_mono cold_next, subscribe_next;
 	int64_t subscribe_spacing;
 	struct group group[PX_GROUPS];

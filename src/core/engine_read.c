@@ -5,12 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How a user is read. Changes only while it is in no list. */
+static enum lane lane_of(const struct px_engine *e, const struct user *u)
+{
+	return u->alone_until || e->config.backend->read_max == 0 ? LANE_ONE : LANE_MANY;
+}
+
 void px_unmark(struct px_engine *e, uint32_t slot)
 {
 	struct user *u = px_user(e, slot);
 
 	if (u->read_queue != READ_NONE)
-		px_list_take(e, &e->at[u->gateway].read[u->read_queue], LINK_READ, slot);
+		px_list_take(e, &e->at[u->gateway].read[lane_of(e, u)][u->read_queue], LINK_READ,
+		             slot);
 	u->read_queue = READ_NONE;
 }
 
@@ -32,10 +39,14 @@ void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_
 	    (u->read_queue != READ_NONE && u->read_queue <= why))
 		return;
 	px_unmark(e, slot);
+	if (u->alone_until &&
+	    now.wall.ms / 1000 >= u->alone_until) /* the account may have the right by now */
+		u->alone_until = u->narrow = 0;
 	struct at_gateway *at = &e->at[u->gateway];
-	if (at->read[why].n == 0)
-		at->read_since[why] = now.mono;
-	px_list_push(e, &at->read[why], LINK_READ, slot);
+	enum lane lane = lane_of(e, u);
+	if (at->read[lane][why].n == 0)
+		at->read_since[lane][why] = now.mono;
+	px_list_push(e, &at->read[lane][why], LINK_READ, slot);
 	u->read_queue = (uint8_t)why;
 }
 
@@ -50,7 +61,8 @@ static void reading_clear(struct reading *r)
 	r->code = NULL;
 }
 
-static struct reading *reading_new(struct px_engine *e, int gateway, unsigned *index)
+static struct reading *reading_new(struct px_engine *e, int gateway, enum lane lane,
+                                   unsigned *index)
 {
 	unsigned i = 0;
 
@@ -70,8 +82,9 @@ static struct reading *reading_new(struct px_engine *e, int gateway, unsigned *i
 			return NULL;
 		e->readings++;
 	}
-	*e->reading[i] = (struct reading){.used = true, .gateway = gateway};
+	*e->reading[i] = (struct reading){.used = true, .lane = (uint8_t)lane, .gateway = gateway};
 	e->at[gateway].batches++;
+	e->at[gateway].alone += lane == LANE_ONE;
 	px_read_init(&e->reading[i]->machine, ++e->seq * 2654435761u ^ e->config.seed);
 	*index = i;
 	return e->reading[i];
@@ -82,6 +95,7 @@ static void reading_free(struct px_engine *e, struct reading *r)
 	reading_clear(r);
 	r->used = false;
 	e->at[r->gateway].batches--;
+	e->at[r->gateway].alone -= r->lane == LANE_ONE;
 }
 
 /* The member if it still is the user that was asked about. */
@@ -111,13 +125,19 @@ static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 		return false;
 	/* two hours back: a clock that is set back a little still finds itself in the window, and
 	 * the begin of what runs is mostly known */
-	r->from = (struct px_wall){(now.wall.ms / 60000 - 120) * 60000};
-	r->until = (struct px_wall){(now.wall.ms / 60000 + 1) * 60000 + e->config.horizon_s * 1000};
+	const unsigned narrow = r->lane == LANE_ONE ? px_user(e, r->user[0].slot)->narrow : 0;
+	const int64_t minute = now.wall.ms / 60000;
+	r->from = (struct px_wall){(minute - (120 >> narrow)) * 60000};
+	r->until = (struct px_wall){(minute + 1) * 60000 + (e->config.horizon_s >> narrow) * 1000};
 	r->staged = calloc(r->n, sizeof *r->staged);
 	r->refused = calloc(2, r->n);
 	r->code = r->refused ? r->refused + r->n : NULL;
-	const struct px_query q = {
+	struct px_query q = {
 	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
+	if (r->lane == LANE_ONE) {
+		q.ask = PX_ASK_READ_ONE;
+		q.mailbox = name[0];
+	}
 	r->request = 0;
 	if (r->staged && r->refused)
 		r->request = px_request_start(e, OWNER_READING, index, r->gateway, NULL, &q);
@@ -158,13 +178,24 @@ static void read_later(struct px_engine *e, uint32_t slot, struct px_now now)
 }
 
 /* A user's own verdict, from a batch or alone. */
-static void read_refused(struct px_engine *e, uint32_t slot, enum px_verdict v, uint8_t code,
-                         struct px_now now)
+static void read_refused(struct px_engine *e, uint32_t slot, enum lane lane, enum px_verdict v,
+                         uint8_t code, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 
 	u->trouble = code;
-	if (v == PX_V_USER) {
+	if (v == PX_V_UNREADABLE && lane == LANE_MANY && e->config.backend->read_one) {
+		px_say(e, PX_LOG_INFO,
+		       "user=%s read alone=%us code=%s: no free/busy for the account", u->key,
+		       PX_ALONE_S, e->trouble[code]);
+		u->alone_until = (uint32_t)(now.wall.ms / 1000) + PX_ALONE_S + u->watch.seed % 3600;
+		u->narrow = 0;
+		px_mark(e, slot, READ_HOT, now);
+	} else if (v == PX_V_WIDE && u->narrow < PX_NARROW_MAX) {
+		u->narrow++;
+		px_mark(e, slot, READ_HOT, now);
+	} else if (v == PX_V_USER || v == PX_V_UNREADABLE) {
+		u->alone_until = 0; /* in an hour both ways are tried again */
 		u->dirty = true;
 		px_watch_event(e, slot, PX_W_USER, now);
 	} else {
@@ -197,7 +228,8 @@ static void commit(struct px_engine *e, struct reading *r, unsigned i, struct px
 	if (u->renamed || !u->on) /* it is about another mailbox, or of no use */
 		return;
 	if (r->refused[i]) {
-		read_refused(e, slot, (enum px_verdict)(r->refused[i] - 1), r->code[i], now);
+		read_refused(e, slot, (enum lane)r->lane, (enum px_verdict)(r->refused[i] - 1),
+		             r->code[i], now);
 		return;
 	}
 	if (r->staged[i].until == 0) { /* neither read nor refused: the backend says that an answer
@@ -242,7 +274,7 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 		       reply->code, reply->detail);
 	if (todo & PX_R_SPLIT) {
 		unsigned other, half = r->n / 2;
-		struct reading *s = reading_new(e, r->gateway, &other);
+		struct reading *s = reading_new(e, r->gateway, LANE_MANY, &other);
 		r = e->reading[index];
 		if (s) {
 			s->machine = r->machine;
@@ -262,7 +294,8 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 		if (todo & PX_R_COMMIT)
 			commit(e, r, i, now);
 		else if (todo & PX_R_ALONE)
-			read_refused(e, r->user[i].slot, reply->verdict, code, now);
+			read_refused(e, r->user[i].slot, (enum lane)r->lane, reply->verdict, code,
+			             now);
 		if (todo & PX_R_MARK || u->again || u->renamed)
 			px_mark(e, r->user[i].slot, u->again ? u->again : READ_COLD, now);
 		u->again = READ_NONE;
@@ -289,27 +322,29 @@ static void reading_due(struct px_engine *e, unsigned index, struct px_now now)
 	px_read_blocked(&r->machine, now);
 }
 
-static void start_reading(struct px_engine *e, int g, struct px_now now)
+static void start_reading(struct px_engine *e, int g, enum lane lane, struct px_now now)
 {
 	struct at_gateway *at = &e->at[g];
 	unsigned index;
-	struct reading *r = reading_new(e, g, &index);
-	size_t max = e->config.backend->read_max < PX_READ_USERS ? e->config.backend->read_max
-	                                                         : PX_READ_USERS;
+	struct reading *r = reading_new(e, g, lane, &index);
+	size_t max = lane == LANE_ONE                              ? 1
+	             : e->config.backend->read_max < PX_READ_USERS ? e->config.backend->read_max
+	                                                           : PX_READ_USERS;
 
 	if (!r)
 		return;
 	/* the urgent first; whoever else waits comes along */
 	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++) {
-		while (r->n < max && at->read[q].n) {
-			uint32_t slot = at->read[q].head;
+		while (r->n < max && at->read[lane][q].n) {
+			uint32_t slot = at->read[lane][q].head;
 			struct user *u = px_user(e, slot);
 
 			px_unmark(e, slot);
 			u->reading = true;
 			r->user[r->n++] = (struct member){slot, u->generation};
 		}
-		at->read_since[q] = now.mono;
+		if (lane == LANE_MANY)
+			at->read_since[lane][q] = now.mono;
 	}
 	if (!reading_ask(e, index, now)) /* out of memory: the batch rests */
 		px_read_blocked(&r->machine, now);
@@ -360,40 +395,52 @@ bool px_readings_stuck(const struct px_engine *e, int g, enum read_queue q)
 }
 
 /* When may the batch that this list asks for leave? Not set: there is none. */
-static struct px_mono batch_at(const struct px_engine *e, int g, enum read_queue q)
+static struct px_mono batch_at(const struct px_engine *e, int g, enum lane lane, enum read_queue q)
 {
 	const struct at_gateway *at = &e->at[g];
 	const struct px_gateway *gw = &e->pool.gateway[g];
-	int64_t gather = q == READ_SWEEP ? sweep_every(e) / PX_SWEEP_GATHER : PX_GATHER_MS;
-	struct px_mono when = at->read_since[q];
+	int64_t gather = q == READ_HOT      ? PX_GATHER_MS
+	                 : lane == LANE_ONE ? 0
+	                 : q == READ_SWEEP  ? sweep_every(e) / PX_SWEEP_GATHER
+	                                    : PX_GATHER_MS;
+	struct px_mono when = at->read_since[lane][q];
 
-	if (at->read[q].n == 0)
+	if (at->read[lane][q].n == 0)
 		return (struct px_mono){0};
 	/* where readings fail, others wouldn't do better */
 	if (px_readings_stuck(e, g, q))
 		return (struct px_mono){0};
-	if (at->read[q].n < e->config.backend->read_max)
+	if (lane == LANE_ONE || at->read[lane][q].n < e->config.backend->read_max)
 		when.ms += gather;
 	if (q == READ_HOT)
 		return when;
 	/* one place stays free for those whose calendar has changed */
 	if (gw->in_flight && gw->in_flight + 1 >= gw->limit)
 		return (struct px_mono){0};
-	return when.ms > at->cold_next.ms ? when : at->cold_next;
+	if (lane == LANE_MANY)
+		return when.ms > at->cold_next.ms ? when : at->cold_next;
+	/* one by one they take long: half of the places are for others */
+	if (at->alone && 2 * at->alone >= gw->limit)
+		return (struct px_mono){0};
+	return when.ms > at->alone_next.ms ? when : at->alone_next;
 }
 
 void px_readings_pump(struct px_engine *e, int g, struct px_now now)
 {
 	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++)
-		while (px_pool_may_send(&e->pool, g, now) && px_due(batch_at(e, g, q), now)) {
-			unsigned before = e->pool.gateway[g].in_flight;
+		for (enum lane lane = 0; lane < LANES; lane++)
+			while (px_pool_may_send(&e->pool, g, now) &&
+			       px_due(batch_at(e, g, lane, q), now)) {
+				unsigned before = e->pool.gateway[g].in_flight;
 
-			if (q != READ_HOT)
-				e->at[g].cold_next = px_after(now, PX_COLD_SPACING_MS);
-			start_reading(e, g, now);
-			if (e->pool.gateway[g].in_flight == before)
-				break; /* out of memory */
-		}
+				if (q != READ_HOT && lane == LANE_MANY)
+					e->at[g].cold_next = px_after(now, PX_COLD_SPACING_MS);
+				else if (q != READ_HOT)
+					e->at[g].alone_next = px_after(now, PX_ALONE_SPACING_MS);
+				start_reading(e, g, lane, now);
+				if (e->pool.gateway[g].in_flight == before)
+					break; /* out of memory */
+			}
 }
 
 void px_readings_tick(struct px_engine *e, struct px_now now)
@@ -414,7 +461,8 @@ struct px_mono px_readings_due(const struct px_engine *e, struct px_now now)
 	for (int g = 0; g < (int)e->pool.n; g++)
 		for (enum read_queue q = READ_HOT;
 		     q < READ_QUEUES && px_pool_may_send(&e->pool, g, now); q++)
-			at = px_earlier(at, batch_at(e, g, q));
+			for (enum lane lane = 0; lane < LANES; lane++)
+				at = px_earlier(at, batch_at(e, g, lane, q));
 	return at;
 }
 

@@ -145,7 +145,7 @@ static void fake_done(struct px_parse *p, const struct px_http_answer *a, struct
 		out->verdict = PX_V_BUSY;
 	else if (p->verdict >= 0)
 		out->verdict = (enum px_verdict)p->verdict;
-	else if (p->ask == PX_ASK_READ && p->seen != p->n)
+	else if ((p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE) && p->seen != p->n)
 		out->verdict = PX_V_TRANSIENT;
 }
 
@@ -166,6 +166,7 @@ const struct px_backend fake_backend = {.name = "fake",
                                         .versions = 1,
                                         .kinds = fake_kinds,
                                         .read_max = 100,
+                                        .read_one = true,
                                         .stream_max = 200,
                                         .id_max = 255,
                                         .heartbeat_ms = FAKE_HEARTBEAT_MS,
