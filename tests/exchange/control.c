@@ -99,16 +99,12 @@ static json_t *meeting_id(const struct meeting *m)
 	return json_sprintf("%u-%u", m->mailbox, m->ordinal);
 }
 
-/* Reads what is given into *m. *freebusy: something that shows in free/busy was given. */
-static bool read_meeting(struct call *call, const json_t *in, struct meeting *m, bool *freebusy)
+/* False: refused, it has another one. known ends with NULL. */
+static bool only_members(struct call *call, const json_t *in, const char *const *known)
 {
-	static const char *const known[] = {"mailbox",    "start",    "end",     "status",
-	                                    "subject",    "location", "private", "all_day",
-	                                    "recurrence", NULL};
 	const char *key;
 	json_t *v;
 
-	*freebusy = false;
 	json_object_foreach((json_t *)in, key, v)
 	{
 		int k = 0;
@@ -116,8 +112,22 @@ static bool read_meeting(struct call *call, const json_t *in, struct meeting *m,
 		while (known[k] && strcmp(known[k], key) != 0)
 			k++;
 		if (!known[k])
-			return bad(call, 400, "unknown member \"%.60s\"", key);
+			return bad(call, 400, "unknown member \"%.60s\"", key) != NULL;
 	}
+	return true;
+}
+
+/* Reads what is given into *m. *freebusy: something that shows in free/busy was given. */
+static bool read_meeting(struct call *call, const json_t *in, struct meeting *m, bool *freebusy)
+{
+	static const char *const known[] = {"mailbox",    "start",    "end",     "status",
+	                                    "subject",    "location", "private", "all_day",
+	                                    "recurrence", NULL};
+	json_t *v;
+
+	*freebusy = false;
+	if (!only_members(call, in, known))
+		return NULL;
 	v = json_object_get(in, "start");
 	if (v) {
 		*freebusy = true;
@@ -689,23 +699,15 @@ static json_t *post_fault(struct call *call)
 	const char *kind = json_string_value(json_object_get(call->in, "kind"));
 	const char *how = json_string_value(json_object_get(call->in, "how"));
 	const char *type = json_string_value(json_object_get(call->in, "type"));
-	const char *name = json_string_value(json_object_get(call->in, "cas")), *key;
+	const char *name = json_string_value(json_object_get(call->in, "cas"));
 	struct fault x = {.cas = cas_of(call, name), .kind = -1};
 	json_int_t times, bytes, retry;
-	json_t *v;
 	int w = 0;
 
 	if (!json_is_object(call->in))
 		return bad(call, 400, "an object is needed");
-	json_object_foreach(call->in, key, v)
-	{
-		int k = 0;
-
-		while (known[k] && strcmp(known[k], key) != 0)
-			k++;
-		if (!known[k])
-			return bad(call, 400, "unknown member \"%.60s\"", key);
-	}
+	if (!only_members(call, call->in, known))
+		return NULL;
 	if (name && x.cas < 0)
 		return NULL;
 	for (int k = 0; kind && k < REQ_KINDS; k++)
@@ -976,20 +978,11 @@ static json_t *post_webdav(struct call *call)
 	struct dav *d = call->c->dav;
 	struct logon *logon = front_logon(call->c->front);
 	json_int_t lifetime, lose, repeat, status, lag, dav_2010;
-	const char *key;
-	json_t *v;
 
 	if (!json_is_object(call->in))
 		return bad(call, 400, "an object is needed");
-	json_object_foreach(call->in, key, v)
-	{
-		int k = 0;
-
-		while (known[k] && strcmp(known[k], key) != 0)
-			k++;
-		if (!known[k])
-			return bad(call, 400, "unknown member \"%.60s\"", key);
-	}
+	if (!only_members(call, call->in, known))
+		return NULL;
 	if (!number_in(call, "max_lifetime", 100000000, d->subs->max_lifetime_s, &lifetime) ||
 	    !number_in(call, "lose_notify", 1000000, d->subs->lose_each, &lose) ||
 	    !number_in(call, "notify_repeat", 1000000, d->subs->repeat_ms / 1000, &repeat) ||

@@ -27,7 +27,7 @@ struct dav {
 	unsigned denied_status; /* 403, or 401: to an account without Receive As */
 	unsigned dav_2010;      /* what 2010 answers to WebDAV methods: 302 to /owa, 404, 405 ... */
 	bool denied;            /* Receive As is missing for everybody */
-	int64_t now_ms, wall_s; /* set before each call */
+	int64_t now_ms;         /* set before each call */
 };
 
 /* Headers are NULL where there are none. */

@@ -194,6 +194,8 @@ static void changed(void *arg, struct mailbox *mb, const struct meeting *m, enum
 			continue; /* told until somebody POLLs */
 		sub->listed = true;
 		sub->notify_ms = s->now_ms + sub->delay_ms;
+		if (sub->notify_ms < s->next_notify_ms)
+			s->next_notify_ms = sub->notify_ms;
 		DL_APPEND2(s->pending, sub, pprev, pnext);
 	}
 }
@@ -241,11 +243,17 @@ static void send_due(struct davsubs *s)
 	struct notice *all = NULL, *x, *tmp;
 	struct davsub *sub;
 
+	s->next_notify_ms = INT64_MAX;
 	DL_FOREACH2(s->pending, sub, pnext)
 	{
-		if (sub->notify_ms > s->now_ms)
+		bool due = sub->notify_ms <= s->now_ms;
+
+		if (due)
+			sub->notify_ms = s->now_ms + s->repeat_ms;
+		if (sub->notify_ms < s->next_notify_ms)
+			s->next_notify_ms = sub->notify_ms;
+		if (!due)
 			continue;
-		sub->notify_ms = s->now_ms + s->repeat_ms;
 		HASH_FIND_STR(all, sub->call_back, x);
 		if (!x) {
 			x = xcalloc(1, sizeof *x);
@@ -287,7 +295,6 @@ unsigned davsubs_shut_down(struct davsubs *s)
 
 int64_t davsubs_tick(struct davsubs *s, int64_t now_ms)
 {
-	int64_t due;
 	struct davsub *sub, *tmp;
 
 	s->now_ms = now_ms;
@@ -304,14 +311,9 @@ int64_t davsubs_tick(struct davsubs *s, int64_t now_ms)
 		if (s->next_end_ms < now_ms + 1000)
 			s->next_end_ms = now_ms + 1000;
 	}
-	send_due(s);
-	due = s->next_end_ms;
-	DL_FOREACH2(s->pending, sub, pnext)
-	{
-		if (sub->notify_ms < due)
-			due = sub->notify_ms;
-	}
-	return due;
+	if (now_ms >= s->next_notify_ms)
+		send_due(s);
+	return s->next_end_ms < s->next_notify_ms ? s->next_end_ms : s->next_notify_ms;
 }
 
 void davsubs_init(struct davsubs *s, struct store *store, struct cas_counters *counters,
@@ -322,6 +324,7 @@ void davsubs_init(struct davsubs *s, struct store *store, struct cas_counters *c
 	                      .send = send,
 	                      .send_arg = arg,
 	                      .next_end_ms = INT64_MAX,
+	                      .next_notify_ms = INT64_MAX,
 	                      .max_lifetime_s = 86400,
 	                      .repeat_ms = 60000};
 	store_on_change(store, changed, s);

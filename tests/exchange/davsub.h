@@ -50,7 +50,8 @@ struct davsubs {
 	struct davsub *pending; /* NOTIFYs to come */
 	uint32_t last_id;
 	unsigned count;
-	int64_t now_ms, next_end_ms;
+	int64_t now_ms;
+	int64_t next_end_ms, next_notify_ms; /* nothing ends, and no NOTIFY goes, before */
 	davsub_send_fn *send;
 	void *send_arg;
 	/* what may be set at any time */

@@ -591,7 +591,6 @@ static enum MHD_Result answer_owa(struct ask *a, const char *url, const char *me
 	MHD_get_connection_values(a->mhd, MHD_HEADER_KIND, add_ids, a);
 	ask.subscription_id = a->ids.p;
 	d->now_ms = c->front->loop->now_ms;
-	d->wall_s = c->front->loop->wall_s;
 	d->denied = c->front->ews->denied[c->index];
 	if (!dav_2010(d, &ask, true, &out) &&
 	    !(kind == REQ_FREEBUSY && look_at_freebusy(a, url, &out)))

@@ -213,3 +213,14 @@ def test_a_front_end_of_2010(tmp_path):
         assert client("PROPFIND", "/owa/", PROPFIND, Depth="0")[0] == 440
         assert log_on(client, sim, "/owa/auth.owa")[0] == 302
         assert client("PROPFIND", "/owa/", PROPFIND, Depth="0")[0] == 501
+
+
+def test_settings_that_there_are_not(owa):
+    for wrong in ({"login": "ntlm"}, {"lose_notify": -1}, {"denied_status": 404}, {"max_lifetime": 0},
+                  {"dav_2010": 200}, {"nothing": True}):
+        with pytest.raises(AssertionError, match="400"):
+            owa.webdav(**wrong)
+    with pytest.raises(AssertionError, match="400"):
+        owa.fail("owa1", "busy")
+    with pytest.raises(AssertionError, match="400"):
+        owa.request("POST", "/mailboxes", {"address": "user1@example.test", "folders": "xx"})
