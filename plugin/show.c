@@ -427,6 +427,10 @@ uint64_t px_stat(const struct px_board_reader *b, enum px_stat which, struct px_
 		return c.events;
 	case PX_STAT_subscribes:
 		return c.subscribes;
+	case PX_STAT_login_held:
+		return c.login == LOGIN_HELD;
+	case PX_STAT_presence_up:
+		return epoch > 0 && !c.sip_down;
 	case PX_STAT_worker_up:
 		return px_board_silent_ms(b, now.mono_ms) < PX_BOARD_SILENT_MS;
 	case PX_STAT_worker_restarts:

@@ -90,6 +90,9 @@ const char *px_show_health(uint32_t health);
 	X(reads, "calendars read")                                                                 \
 	X(events, "changes told by gateways")                                                      \
 	X(subscribes, "Subscribe requests")                                                        \
+	X(login_held,                                                                              \
+	  "1: the account is refused, and nothing is sent to Exchange but one login in 5 minutes") \
+	X(presence_up, "1: the presence server answers; 0: it is probed")                          \
 	X(worker_up, "1: the worker runs; 0: it is silent")                                        \
 	X(worker_restarts, "times that the worker was started again")                              \
 	X(log_lost, "log lines of the worker that found no room")                                  \
