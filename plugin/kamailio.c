@@ -505,7 +505,7 @@ static int mod_init(void)
 		return -1;
 	}
 	register_procs(events_wanted() ? 2 : 1);
-	cfg_register_child(events_wanted() ? 2 : 1);
+	cfg_register_child(events_wanted() ? 1 : 0);
 	return 0;
 }
 
@@ -528,6 +528,12 @@ static void say_line(enum px_level level, const char *text)
 		LM_DBG("%s\n", text);
 		break;
 	}
+}
+
+/* The supervisor may be another one tomorrow: it isn't counted among the processes of the start. */
+static void begin_cfg(void)
+{
+	cfg_late_child_init();
 }
 
 static void update_cfg(void)
@@ -558,9 +564,7 @@ static int fork_supervisor(void)
 		LM_ERR("the supervisor can't be forked\n");
 	if (pid != 0)
 		return pid < 0 ? -1 : 0;
-	if (cfg_child_init())
-		_exit(1);
-	px_module_supervise(&module, main_pid, update_cfg);
+	px_module_supervise(&module, main_pid, begin_cfg, update_cfg);
 	_exit(0);
 }
 

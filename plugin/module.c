@@ -191,7 +191,7 @@ void px_module_leave(struct px_module *m)
 	close_fd(&m->control[1]);
 }
 
-void px_module_supervise(struct px_module *m, pid_t proxy, void (*turn)(void))
+void px_module_supervise(struct px_module *m, pid_t proxy, void (*begin)(void), void (*turn)(void))
 {
 	const struct px_supervisor s = {.worker = m->worker,
 	                                .settings_fd = m->settings_fd,
@@ -200,7 +200,8 @@ void px_module_supervise(struct px_module *m, pid_t proxy, void (*turn)(void))
 	                                .board = m->board,
 	                                .proxy = proxy,
 	                                .log = m->say,
+	                                .begin = begin,
 	                                .turn = turn};
 
-	px_supervise(&s);
+	px_keep_supervised(&s);
 }

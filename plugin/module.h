@@ -64,7 +64,7 @@ int px_module_check_again(struct px_module *m);
 /* In every process but the supervisor: closes what only that one needs. */
 void px_module_leave(struct px_module *m);
 
-/* In the supervisor's process, until it is told to end or the proxy (a pid) ends. turn: see supervisor.h. */
-void px_module_supervise(struct px_module *m, pid_t proxy, void (*turn)(void));
+/* In the process that the proxy (a pid) forked for it, until that or the proxy is to end. begin, turn: see supervisor.h. */
+void px_module_supervise(struct px_module *m, pid_t proxy, void (*begin)(void), void (*turn)(void));
 
 #endif

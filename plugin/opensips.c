@@ -489,7 +489,7 @@ static int after_supervisor(void)
 static void supervise(int no)
 {
 	(void)no;
-	px_module_supervise(&module, getppid(), NULL);
+	px_module_supervise(&module, getppid(), NULL, NULL);
 	_exit(0);
 }
 

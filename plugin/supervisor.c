@@ -345,3 +345,68 @@ void px_supervise(const struct px_supervisor *s)
 	}
 	close(st.signals);
 }
+
+/* ---- the supervisor's own ---- */
+
+#define KEEP_AGAIN_MS 100
+
+/* The supervisor's process; it has its own signals. */
+static _Noreturn void become_supervisor(const struct px_supervisor *s, int signals)
+{
+	close(signals);
+	if (s->begin)
+		s->begin();
+	px_supervise(s);
+	_exit(0);
+}
+
+void px_keep_supervised(const struct px_supervisor *s)
+{
+	struct px_supervisor own = *s;
+	const struct state st = {.s = s};
+	const int signals = take_signals();
+	int64_t start_at = mono_ms();
+	bool leaving = false;
+	pid_t child = 0;
+
+	own.proxy = getpid();
+	forbid_core();
+	close_inet_sockets();
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	while (!leaving || child > 0) {
+		struct pollfd p = {.fd = signals, .events = POLLIN};
+		struct signalfd_siginfo i;
+		const int64_t now = mono_ms();
+		int status;
+
+		if (child == 0 && now >= start_at) {
+			child = fork();
+			if (child == 0)
+				become_supervisor(&own, signals);
+			if (child < 0)
+				say(&st, PX_ERROR, "supervisor: can't be started: %s",
+				    strerror(errno));
+			start_at = now + (child < 0 ? PX_WORKER_BACK_MS : KEEP_AGAIN_MS);
+			child = child < 0 ? 0 : child;
+		}
+		poll(&p, 1, child > 0 ? LOOK_MS : KEEP_AGAIN_MS);
+		while (read(signals, &i, sizeof i) == sizeof i) {
+			leaving = leaving || i.ssi_signo == SIGTERM || i.ssi_signo == SIGINT;
+			if (child > 0 && i.ssi_signo != SIGCHLD)
+				kill(child, (int)i.ssi_signo);
+		}
+		if (getppid() != s->proxy && !leaving) {
+			leaving = true;
+			if (child > 0)
+				kill(child, SIGTERM);
+		}
+		if (child > 0 && waitpid(child, &status, WNOHANG) == child) {
+			child = 0;
+			if (!leaving)
+				say(&st, PX_ERROR, "supervisor ended (status %d); next in %d ms",
+				    status, KEEP_AGAIN_MS);
+			start_at = mono_ms() + KEEP_AGAIN_MS;
+		}
+	}
+	close(signals);
+}

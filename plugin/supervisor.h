@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * supervisor.h - the one process that the proxy forks for us. It runs the worker as a program of its
- * own (fork+exec, with nothing of the proxy left in it), starts it again when it dies, kills it when
- * its heartbeat on the board stops, hands its lines to the proxy's log, and ends with the proxy.
+ * supervisor.h - the process that runs the worker as a program of its own (fork+exec, with nothing of
+ * the proxy left in it), starts it again when it dies, kills it when its heartbeat on the board
+ * stops, hands its lines to the proxy's log, and ends with the proxy.
+ *
+ * A proxy ends when any process that it forked does. So what it forks for us only keeps the
+ * supervisor running, and has nothing else to do that could go wrong.
  */
 #ifndef PX_SUPERVISOR_H
 #define PX_SUPERVISOR_H
@@ -25,8 +28,15 @@ struct px_supervisor {
 	const struct px_board_reader *board;
 	pid_t proxy;                                        /* our parent: we end when it does */
 	void (*log)(enum px_level level, const char *text); /* one line, without newline */
-	void (*turn)(void); /* at least once a second; NULL: nothing */
+	void (*begin)(void); /* in the supervisor's process, first; NULL: nothing */
+	void (*turn)(void);  /* there, at least once a second; NULL: nothing */
 };
+
+/*
+ * In the process that the proxy forked: has px_supervise() run in a child, and again when that was
+ * killed, until SIGTERM, SIGINT or the end of the proxy; waits for its end and returns.
+ */
+void px_keep_supervised(const struct px_supervisor *s);
 
 /*
  * Supervises until SIGTERM, SIGINT or the end of the proxy, then ends the worker and returns. The

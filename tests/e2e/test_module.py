@@ -254,7 +254,9 @@ def test_commands(shared, sim, meet, folder):
         shared.wait_followed(USERS)
         assert shared.user(aor)["enabled"] == "no"
         assert shared.user(new)["enabled"] == "yes"
-    XX
+        assert watch.state(new)["status"] == "busy"
+        # OpenSIPS says twice that a document is gone: closed, and then empty
+        assert watch.state(aor)["status"] in ("offline", "unknown")
         sim.delete_meeting(meeting)
         watch.wait_for(new, "available", timeout=6)
         assert shared.rpc("pua_exchange.enable", aor) == "ok"
@@ -321,7 +323,7 @@ def test_nothing_secret_is_seen(shared, sim):
     assert f"bin/{HOST}" not in maps and f"{HOST}/modules" not in maps and "/dev/zero" not in maps
     # and the proxy's processes have the board read-only, and no settings
     for pid in children(shared.process.pid):
-        if pid == shared.supervisor():
+        if shared.supervisor() in children(pid):
             continue
         lines = [line for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
                  if "pua_exchange board" in line]
@@ -445,6 +447,25 @@ def test_worker_hung(proxy, folder):
     assert p.rpc("pua_exchange.refresh", AORS[0]) == "ok"
     assert "worker hung and was ended by signal 9" in p.log()
     assert knocking.unanswered == 0 and len(knocking.took) > 300
+
+
+def test_supervisor_killed(proxy, folder):
+    """The worker goes with it, and both come back; the proxy isn't concerned."""
+    p = proxy()
+    with Watch(folder, p.watching, AORS) as watch, Knocking(p.port) as knocking:
+        watch.wait_all({aor: "available" for aor in AORS})
+        for n in (1, 2, 3):
+            supervisor, worker = p.supervisor(), p.worker()
+            os.kill(supervisor, signal.SIGKILL)
+            wait_until(lambda: not alive(worker), 2, "the worker ends with it")
+            p.wait_worker(5, worker)
+            assert p.supervisor() != supervisor
+            p.wait_restarted(n)
+        p.wait_followed(USERS)
+        assert all(watch.state(aor)["status"] == "available" for aor in AORS)
+        watch.stop()
+    assert p.log().count("supervisor ended (status 9)") == 3
+    assert knocking.unanswered == 0
 
 
 def test_worker_missing(proxy, folder):

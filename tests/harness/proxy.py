@@ -135,15 +135,19 @@ class Proxy(Kamailio):
 
     def worker(self):
         """The worker's pid, 0 when none runs."""
-        for pid in children(self.process.pid):
-            for child in children(pid):
+        for supervisor in self.supervisors():
+            for child in children(supervisor):
                 if is_worker(child) and alive(child):
                     return child
         return 0
 
+    def supervisors(self):
+        """Grandchildren of main: what it forked itself only keeps the supervisor running."""
+        return [pid for kept in children(self.process.pid) for pid in children(kept)]
+
     def supervisor(self):
         """The supervisor's pid; a worker must be running."""
-        for pid in children(self.process.pid):
+        for pid in self.supervisors():
             if any(is_worker(child) for child in children(pid)):
                 return pid
         raise AssertionError(f"there is no supervisor\n{self.process.tail()}")
