@@ -2,6 +2,7 @@
 /* PROPFIND, SEARCH and what else the store answers over WebDAV, and what it refuses. */
 #include "dav_world.h"
 #include "davsql.h"
+#include "oracle.h"
 
 #define PROPFIND(inside)                                                                           \
 	"<?xml version=\"1.0\"?><a:propfind xmlns:a=\"DAV:\" "                                     \
@@ -235,6 +236,50 @@ static void series_are_expanded_within_a_time(void **state)
 	    search(w, NULL, SEARCH(SELECT "WHERE " C("dtend") " &gt; '2026/11/20 00:00:00'")), 207);
 	assert_string_equal(found(w, "count(//D:response)"), "1");
 	assert_string_equal(found(w, "string(//C:instancetype)"), "1");
+}
+
+/* What SEARCH finds at a moment is what the oracle says of it, over everybody's seeded calendars. */
+static void searches_agree_with_the_oracle(void **state)
+{
+	static const char *const words[] = {"FREE", "TENTATIVE", "BUSY", "OOF"};
+	struct world *w = *state;
+	unsigned busy = 0;
+
+	davsubs_free(&w->subs);
+	store_free(w->store);
+	w->store = store_new(40, "example.test", 7, DAY0, true);
+	davsubs_init(&w->subs, w->store, &w->counters, keep_datagram, w);
+	w->dav.store = w->store;
+	for (unsigned n = 1; n <= 40; n++)
+		for (int64_t at = DAY0; at < DAY0 + WHEN_DAY; at += 5 * HOUR + 450) {
+			char path[40], body[1000], from[WHEN_TEXT], to[WHEN_TEXT];
+			size_t count;
+			const struct meeting *m = store_meetings(w->store, user(w, n), &count);
+			enum status want = oracle(m, count, at).status;
+			unsigned got = 0;
+
+			snprintf(path, sizeof path, "/exchange/user%u/Calendar", n);
+			snprintf(body, sizeof body,
+			         SEARCH("SELECT " C(
+			             "busystatus") " FROM \"%s\" " NOT_MASTERS BETWEEN("%s", "%s")),
+			         path, when_text(from, at, true), when_text(to, at + 1, true));
+			assert_int_equal(asked(w, (struct dav_ask){.method = "SEARCH",
+			                                           .path = path,
+			                                           .content_type = "text/xml",
+			                                           .body = body}),
+			                 207);
+			for (unsigned i = 0; i < 4; i++) {
+				char word[24];
+
+				snprintf(word, sizeof word, ">%s<", words[i]);
+				if (strstr(w->a.body.p, word))
+					got = i;
+			}
+			/* 2003 and 2007 know no working elsewhere */
+			assert_int_equal(got, want == STATUS_ELSEWHERE ? STATUS_FREE : want);
+			busy += got > 0;
+		}
+	assert_true(busy > 10);
 }
 
 static void rows_in_pieces(void **state)
@@ -593,6 +638,7 @@ int main(void)
 	    TEST(rights_and_places),
 	    TEST(a_search_finds_what_touches_the_time),
 	    TEST(series_are_expanded_within_a_time),
+	    TEST(searches_agree_with_the_oracle),
 	    TEST(rows_in_pieces),
 	    TEST(too_long_and_broken_searches),
 	    TEST(conditions),
