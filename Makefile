@@ -37,7 +37,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio opensips deps demo settings-table check check-unit check-io check-hosts check-peers bench fuzz torture layers lint clean asan sim settings-table
+.PHONY: all kamailio opensips docs install uninstall deps demo settings-table check check-unit check-io check-hosts check-peers bench fuzz torture layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -84,14 +84,14 @@ $(BUILD)/sim: $(call objs,obj,$(wildcard tests/sim/*.c src/core/*.c))
 
 # Kamailio's module, against the source of the version that is installed. It exports only what Kamailio looks for.
 PREFIX   ?= /usr/local
-LIBEXEC  ?= $(PREFIX)/libexec/pua_exchange
+SBINDIR  ?= $(PREFIX)/sbin
 KAMAILIO_SRC ?= $(firstword $(wildcard $(BUILD)/kamailio-src/kamailio-*))
 KAMFLAGS := $(STD) $(WARN) -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIC -fvisibility=hidden
 kamailio: $(BUILD)/kamailio/pua_exchange.so
 # looked at each time: another KAMAILIO_SRC, another kamailio installed
 .PHONY: always
 $(BUILD)/kamailio/flags: always
-	@plugin/kamailio_flags "$(abspath $(KAMAILIO_SRC))" $@ "-DPX_WORKER='\"$(LIBEXEC)/pua_exchange_worker\"'"
+	@plugin/kamailio_flags "$(abspath $(KAMAILIO_SRC))" $@ "-DPX_WORKER='\"$(SBINDIR)/pua_exchange_worker\"'"
 $(BUILD)/kamailio/plugin/kamailio.o: plugin/kamailio.c $(BUILD)/kamailio/flags
 	@mkdir -p $(@D)
 	$(call say,CC-kamailio $<)$(CC) $(filter-out -Wundef -Wshadow -Wstrict-prototypes,$(KAMFLAGS)) -std=gnu11 -Iinclude -Iplugin @$(BUILD)/kamailio/flags -MMD -MP -c $< -o $@
@@ -103,9 +103,15 @@ $(BUILD)/kamailio/pua_exchange.so: $(call objs,kamailio,plugin/kamailio.c $(MODU
 
 # OpenSIPS' module, against the configured source of the version that is to load it
 OPENSIPS_SRC ?=
+# then the tests of the hosts run there, too, and it is installed
+ifneq ($(OPENSIPS_SRC),)
+override OPENSIPS_SRC := $(abspath $(OPENSIPS_SRC))
+export OPENSIPS_SRC
+WITH_OPENSIPS := opensips
+endif
 opensips: $(BUILD)/opensips/pua_exchange.so
 $(BUILD)/opensips/flags: always
-	@plugin/opensips_flags "$(OPENSIPS_SRC)" $@ "-DPX_WORKER='\"$(LIBEXEC)/pua_exchange_worker\"'"
+	@plugin/opensips_flags "$(OPENSIPS_SRC)" $@ "-DPX_WORKER='\"$(SBINDIR)/pua_exchange_worker\"'"
 $(BUILD)/opensips/plugin/opensips.o: plugin/opensips.c $(BUILD)/opensips/flags
 	@mkdir -p $(@D)
 	$(call say,CC-opensips $<)$(CC) $(filter-out -Wundef -Wshadow -Wstrict-prototypes,$(KAMFLAGS)) -std=gnu11 -Iinclude -Iplugin @$(BUILD)/opensips/flags -MMD -MP -c $< -o $@
@@ -120,6 +126,37 @@ settings-table: $(BUILD)/settings_table
 	$< >$(BUILD)/settings.md
 	sed -i -e '/<!-- settings -->/,/<!-- \/settings -->/{//!d}' -e '/<!-- settings -->/r $(BUILD)/settings.md' README.md
 
+# the module's README in the manner of each proxy, from what the code says
+$(BUILD)/readme: $(call objs,obj,plugin/readme/readme.c)
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
+docs: $(BUILD)/README.pua_exchange $(BUILD)/README.pua_exchange.opensips
+$(BUILD)/README.pua_exchange: $(BUILD)/readme
+	$< kamailio >$@
+$(BUILD)/README.pua_exchange.opensips: $(BUILD)/readme
+	$< opensips >$@
+
+# PREFIX, DESTDIR; KAMAILIO_MODULES is where the installed Kamailio looks for modules. With OPENSIPS_SRC
+# OpenSIPS' module, too: OPENSIPS_MODULES is where it looks, by default as its source says.
+DOCDIR   ?= $(PREFIX)/share/doc/pua_exchange
+DATADIR  ?= $(PREFIX)/share/pua_exchange
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+KAMAILIO_MODULES ?= $(patsubst %/tm.so,%,$(firstword $(wildcard $(patsubst %,%/kamailio/modules/tm.so,/usr/lib/$(MULTIARCH) /usr/lib64 /usr/lib /usr/local/lib64 /usr/local/lib))))
+OPENSIPS_MODULES ?= $(if $(OPENSIPS_SRC),$(shell printf 'include Makefile.conf\ninclude Makefile.sources\ninclude Makefile.defs\nwhere:\n\t@echo $$(modules_prefix)/$$(modules_dir)\n' | $(MAKE) -s -C $(OPENSIPS_SRC) -f - where 2>/dev/null))
+INSTALLED := $(SBINDIR)/pua_exchange_worker $(KAMAILIO_MODULES)/pua_exchange.so \
+	$(addprefix $(DOCDIR)/,README.md README.pua_exchange README.pua_exchange.opensips kamailio.cfg.sample opensips.cfg.sample LICENSE) \
+	$(addprefix $(DATADIR)/,$(patsubst db/%,%,$(shell find db -type f 2>/dev/null)))
+install: all kamailio docs $(WITH_OPENSIPS)
+	$(if $(KAMAILIO_MODULES),,$(error there is no Kamailio that says where its modules are; give KAMAILIO_MODULES=DIR))
+	install -D -m 755 $(BUILD)/pua_exchange_worker $(DESTDIR)$(SBINDIR)/pua_exchange_worker
+	install -D -m 644 $(BUILD)/kamailio/pua_exchange.so $(DESTDIR)$(KAMAILIO_MODULES)/pua_exchange.so
+	$(if $(WITH_OPENSIPS),install -D -m 644 $(BUILD)/opensips/pua_exchange.so $(DESTDIR)$(OPENSIPS_MODULES)/pua_exchange.so)
+	install -d $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)
+	install -m 644 README.md LICENSE plugin/kamailio.cfg.sample plugin/opensips.cfg.sample $(BUILD)/README.pua_exchange $(BUILD)/README.pua_exchange.opensips $(DESTDIR)$(DOCDIR)
+	$(if $(wildcard db),cp -R db/. $(DESTDIR)$(DATADIR))
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED)) $(if $(WITH_OPENSIPS),$(DESTDIR)$(OPENSIPS_MODULES)/pua_exchange.so)
+	-rmdir -p --ignore-fail-on-non-empty $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)/dbtext $(DESTDIR)$(DATADIR) 2>/dev/null || true
+
 # what a bare Debian 12 needs, and Kamailio's source under build/kamailio-src
 deps:
 	tests/deps
@@ -132,12 +169,6 @@ demo:
 	@$(MAKE) --no-print-directory -s all kamailio
 	@/usr/bin/python3 tests/demo/demo.py
 
-# with OPENSIPS_SRC the tests of the hosts run there, too
-ifneq ($(OPENSIPS_SRC),)
-override OPENSIPS_SRC := $(abspath $(OPENSIPS_SRC))
-export OPENSIPS_SRC
-WITH_OPENSIPS := opensips
-endif
 check: asan layers kamailio $(WITH_OPENSIPS)
 	tests/run unit io hosts
 check-unit: $(UNITBIN)
