@@ -857,6 +857,7 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .subscribe = s->subscription != PX_SUBSCRIPTION_NONE,
 	                             .horizon_s = s->horizon,
 	                             .resync_s = s->resync,
+	                             .oof_replies = s->oof_replies,
 	                             .stale_after_s = s->stale_after,
 	                             .stale_available = s->on_stale == PX_STALE_AVAILABLE,
 	                             .document = document_style(w),

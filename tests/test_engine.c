@@ -472,6 +472,133 @@ static void test_a_full_calendar_is_read_in_a_smaller_window(void **state)
 	end(&r);
 }
 
+/* ---- automatic replies ---- */
+
+static void oof_begin(struct rig *r)
+{
+	struct px_engine_config c = config();
+
+	c.oof_replies = true;
+	begin(r, c);
+}
+
+/* On: away, whatever the calendar says, from the first document on. Off: the calendar counts again. A change in the calendar asks soon. */
+static void test_automatic_replies_make_away(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	oof_begin(&r);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	turn(&r);
+	assert_int_equal(r.sips, 0); /* not available first, and away a moment later */
+	assert_non_null(strstr(find(&r, PX_ASK_OOF)->body, "alice@example.test"));
+	answer(&r, PX_ASK_OOF, "O 1 0 0\n");
+	turn(&r);
+	assert_non_null(strstr(published(&r, 200, "e1").body, "away"));
+	answer(&r, PX_ASK_SUBSCRIBE, "I sub1\n");
+	pass(&r, 2100);
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	turn(&r);
+	assert_int_equal(r.sips, 0);
+	assert_null(find(&r, PX_ASK_OOF));
+
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "E sub1\n", 7, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	pass(&r, 10500);
+	answer(&r, PX_ASK_OOF, "O 0 0 0\n");
+	turn(&r);
+	struct sent s = published(&r, 200, "e2");
+	assert_null(strstr(s.body, "away"));
+	end(&r);
+}
+
+/* Scheduled: from then until then, without any request. And everybody is asked about again in turn. */
+static void test_scheduled_replies_begin_and_end_by_themselves(void **state)
+{
+	struct rig r;
+	char text[100];
+	int64_t began;
+
+	(void)state;
+	oof_begin(&r);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	began = r.now.wall.ms / 1000 * 1000;
+	snprintf(text, sizeof text, "O 1 %lld %lld\n", (long long)began + 60000,
+	         (long long)began + 120000);
+	answer(&r, PX_ASK_OOF, text);
+	turn(&r);
+	assert_null(strstr(published(&r, 200, "e1").body, "away"));
+	answer(&r, PX_ASK_SUBSCRIBE, "I sub1\n");
+	pass(&r, 2100);
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+	pass(&r, 500);
+	answer(&r, PX_ASK_READ, "C\n");
+	while (r.sips == 0 && r.now.wall.ms < began + 70000)
+		pass(&r, 500);
+	assert_in_range(r.now.wall.ms, began + 60000, began + 61000);
+	assert_non_null(strstr(published(&r, 200, "e2").body, "away"));
+	px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+	while (r.sips == 0 && r.now.wall.ms < began + 130000)
+		pass(&r, 500);
+	assert_in_range(r.now.wall.ms, began + 120000, began + 121000);
+	assert_null(strstr(published(&r, 200, "e3").body, "away"));
+	while (!find(&r, PX_ASK_OOF) && r.now.wall.ms < began + 400000) {
+		px_engine_http_data(r.e, find(&r, PX_ASK_STREAM)->id, "A\n", 2, r.now);
+		pass(&r, 5000);
+	}
+	assert_non_null(find(&r, PX_ASK_OOF));
+	end(&r);
+}
+
+/* Where they can't be asked for in batches it is said once, and they are asked for one by one; one that is refused harms nobody else;
+ * and who can't be told in time is shown by the calendar. */
+static void test_automatic_replies_one_by_one(void **state)
+{
+	struct rig r;
+	char text[100];
+
+	(void)state;
+	oof_begin(&r);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
+	px_engine_user_put(r.e, "carol@example.test", "carol@example.test", true, r.now);
+	pass(&r, 500);
+	while (find(&r, PX_ASK_READ)) {
+		unsigned n = strstr(find(&r, PX_ASK_READ)->body, "bob") ? 1 : 2;
+		answer(&r, PX_ASK_READ, n == 1 ? "C\n" : "C\nC\n");
+	}
+	turn(&r);
+	assert_int_equal(r.sips, 0);
+	snprintf(text, sizeof text, "V %d\n", PX_V_KIND);
+	for (int i = 0; i < 40; i++) {
+		struct asked *h = find(&r, PX_ASK_OOF);
+		if (!h) {
+			pass(&r, 500);
+			continue;
+		}
+		const bool alice = strstr(h->body, "alice"), carol = strstr(h->body, "carol");
+		if (alice && carol)
+			answer(&r, PX_ASK_OOF, text);
+		else if (carol) /* nothing can be learnt */
+			done(&r, h, PX_HTTP_TIMEOUT, 0);
+		else
+			answer(&r, PX_ASK_OOF, alice ? "O 1 0 0\n" : "O 0 0 0\n");
+		while (find(&r, PX_ASK_PROBE))
+			answer(&r, PX_ASK_PROBE, "C\n");
+		turn(&r);
+	}
+	assert_int_equal(r.sips, 3);
+	end(&r);
+}
+
 /* What changes while the answer is under way isn't surely in it: the user is read once more. */
 static void test_an_event_during_a_reading_is_not_lost(void **state)
 {
@@ -1369,6 +1496,9 @@ int main(void)
 	    cmocka_unit_test(test_a_change_is_read_and_published_within_two_seconds),
 	    cmocka_unit_test(test_who_shows_nothing_is_read_alone),
 	    cmocka_unit_test(test_a_full_calendar_is_read_in_a_smaller_window),
+	    cmocka_unit_test(test_automatic_replies_make_away),
+	    cmocka_unit_test(test_scheduled_replies_begin_and_end_by_themselves),
+	    cmocka_unit_test(test_automatic_replies_one_by_one),
 	    cmocka_unit_test(test_an_event_during_a_reading_is_not_lost),
 	    cmocka_unit_test(test_a_broken_answer_changes_nothing),
 	    cmocka_unit_test(test_late_and_foreign_answers_fall_to_the_floor),

@@ -368,6 +368,7 @@ int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mai
 			u->turn_at = (struct px_mono){0};
 			u->renamed = u->reading;
 			u->alone_until = u->narrow = 0;
+			px_oof_forget(u);
 			px_user_touch(e, slot);
 			if (u->on)
 				set_on(e, slot, true, now);
@@ -411,6 +412,7 @@ int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mai
 	for (int k = 0; k < LINKS; k++)
 		u->link[k] = (struct link){PX_UNLINKED, PX_UNLINKED};
 	u->watch.swept = !e->config.subscribe;
+	px_oof_forget(u);
 	u->watch.seed = u->publication.seed = (slot + 1) * 2654435761u ^ e->config.seed;
 	*cell = slot + 1;
 	e->users++;
@@ -472,6 +474,7 @@ int px_engine_user_refresh(struct px_engine *e, const char *key, struct px_now n
 	px_watch_event(e, (uint32_t)slot, PX_W_RETRY, now);
 	u->read_failures = 0;
 	px_mark(e, (uint32_t)slot, READ_HOT, now);
+	px_oof_want(e, (uint32_t)slot, PX_GATHER_MS, now);
 	px_publish_do(e, (uint32_t)slot, px_publication_check(&u->publication, now), now);
 	return 0;
 }

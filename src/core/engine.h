@@ -36,6 +36,7 @@ struct px_engine_config {
 	bool subscribe;    /* false: subscription=none, sweeps only */
 	int64_t horizon_s; /* how far ahead calendars are read */
 	int64_t resync_s;  /* whoever has no stream is read at least this often */
+	bool oof_replies;  /* automatic replies make a user away */
 	int64_t stale_after_s;
 	bool stale_available;          /* on_stale=available, else withdraw */
 	struct px_pidf_style document; /* its texts outlive the engine; NULL: px_pidf_default's */

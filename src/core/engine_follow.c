@@ -11,6 +11,7 @@ void px_evacuate(struct px_engine *e, int g, struct px_now now)
 		return;
 	e->at[g].evacuated = true;
 	px_readings_evacuate(e, g, now);
+	px_oof_evacuate(e, g);
 	for (unsigned i = 0; i < PX_GROUPS; i++)
 		px_group_end(&e->at[g].group[i]);
 	for (uint32_t s = 0; s < e->end; s++) {
@@ -453,6 +454,7 @@ void px_follow_pump(struct px_engine *e, struct px_now now)
 		struct at_gateway *at = &e->at[g];
 
 		px_readings_pump(e, g, now);
+		px_oof_pump(e, g, now);
 		pace_subscribes(at);
 		while (at->subscribe.n && !group_begins(e, g) && may_subscribe(e, g) &&
 		       px_pool_may_send(&e->pool, g, now) && at->subscribe_next.ms <= now.mono.ms) {
@@ -473,6 +475,7 @@ struct px_mono px_follow_due(const struct px_engine *e, struct px_now now)
 	for (int g = 0; g < (int)e->pool.n; g++) {
 		const struct at_gateway *q = &e->at[g];
 
+		at = px_earlier(at, px_oof_due(e, g, now));
 		if (q->subscribe.n && !group_begins(e, g) && px_pool_may_send(&e->pool, g, now) &&
 		    may_subscribe(e, g))
 			at = px_earlier(at, q->subscribe_next.ms > now.mono.ms ? q->subscribe_next

@@ -7,6 +7,7 @@
  *   engine_request.c  requests to gateways
  *   engine_stream.c   streams and their members
  *   engine_read.c     who waits to be read, and batches
+ *   engine_oof.c      automatic replies
  *   engine_publish.c  the presence side: availability, publications
  */
 #ifndef PX_ENGINE_IN_H
@@ -34,6 +35,13 @@
 #define PX_ALONE_S 86400
 #define PX_NARROW_MAX 6
 #define PX_ALONE_SPACING_MS 20
+/* Automatic replies: everybody is asked about so often, in batches, or one by one where there are none; so long after a change in
+ * the calendar; so long after nothing could be learnt; and so long are they waited for before a user is shown for the first time. */
+#define PX_OOF_MS 300000
+#define PX_OOF_SINGLE_MS 3600000
+#define PX_OOF_CHANGED_MS 10000
+#define PX_OOF_AGAIN_MS 10000
+#define PX_OOF_WAIT_MS 10000
 /* So many batches may rest at a gateway before no other one is begun there; those whose calendar
  * has changed don't pay for a few bad mailboxes. */
 #define PX_RESTING_MAX 4
@@ -85,6 +93,7 @@ struct user {
 	                            stream without a change unread */
 	struct px_mono read_due; /* its next own reading: after a failure, or the sweep */
 	uint32_t read_at;        /* s, wall: last good reading */
+	uint32_t oof_from, oof_until; /* s, wall: automatic replies; 0: they are off */
 	uint32_t alone_until;    /* s, wall: its free/busy can't be read; 0: it can, as far as is known */
 	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
 	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
@@ -105,6 +114,9 @@ struct user {
 	uint8_t group,
 	    refused_ids; /* at its gateway; times in a row its id was refused there before it was followed */
 	bool used, on, leaving, stale;
+	bool oof_ask;   /* automatic replies are to be asked about soon */
+	bool oof_told;  /* they are known, or weren't to be had in time */
+	bool oof_waits; /* nothing is shown until then */
 	bool reading;  /* in a batch under way */
 	uint8_t again; /* enum read_queue: marked meanwhile */
 	bool renamed;  /* while reading: the answer will be about another mailbox */
@@ -139,13 +151,36 @@ struct reading {
 	uint8_t *code;              /* trouble index of a refusal */
 };
 
-enum owner { OWNER_NONE, OWNER_USER, OWNER_STREAM, OWNER_READING, OWNER_PROBE, OWNER_NOBODY };
+/* Some users who are asked about, at a gateway. */
+struct oof {
+	struct px_mono next, soon; /* the next whose turn it is; those with oof_ask, not set: there are none */
+	uint64_t request;          /* 0: none */
+	uint32_t cursor;
+	bool single;      /* there is no asking about many */
+	uint16_t doubted; /* so many are asked about one by one, as one of them may be to blame */
+	uint16_t n;
+	struct member user[PX_READ_USERS];
+	struct replies {
+		uint32_t from, until;
+		bool known;
+	} said[PX_READ_USERS];
+};
+
+enum owner {
+	OWNER_NONE,
+	OWNER_USER,
+	OWNER_STREAM,
+	OWNER_READING,
+	OWNER_OOF,
+	OWNER_PROBE,
+	OWNER_NOBODY
+};
 struct request {
 	uint32_t generation;
 	uint8_t owner;
 	uint8_t ask;
 	int16_t gateway;
-	uint32_t index; /* user, stream or reading */
+	uint32_t index; /* user, stream, reading or gateway */
 	uint32_t user_generation;
 	struct px_parse *parse;
 	uint8_t group; /* a Subscribe's, at its gateway */
@@ -177,6 +212,7 @@ struct at_gateway {
 	struct px_mono read_since[LANES][READ_QUEUES]; /* first mark of what is in the list */
 	unsigned batches, alone; /* asking or resting there; those of LANE_ONE among them */
 	struct px_mono alone_next;
+	struct oof oof;
 	struct px_mono cold_next, subscribe_next;
 	int64_t subscribe_spacing;
 	struct group group[PX_GROUPS];
@@ -312,6 +348,18 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now);
 struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u);
 void px_follow_pump(struct px_engine *e, struct px_now now);
 struct px_mono px_follow_due(const struct px_engine *e, struct px_now now);
+
+/* engine_oof.c */
+void px_oof_want(struct px_engine *e, uint32_t slot, int64_t in_ms, struct px_now now);
+void px_oof_forget(struct user *u); /* another mailbox */
+void px_oof_said(struct px_engine *e, int g, const struct px_item *item);
+void px_oof_done(struct px_engine *e, int g, const struct px_reply *reply, struct px_now now);
+void px_oof_evacuate(struct px_engine *e, int g);
+void px_oof_pump(struct px_engine *e, int g, struct px_now now);
+struct px_mono px_oof_due(const struct px_engine *e, int g, struct px_now now);
+bool px_oof_awaited(const struct px_engine *e, const struct user *u); /* nothing is known so far */
+/* Do they make the user away? until: when that may change by itself; 0: it doesn't. */
+bool px_oof_away(const struct user *u, struct px_wall now, struct px_wall *until);
 
 /* engine_publish.c */
 void px_present(struct px_engine *e, uint32_t slot,

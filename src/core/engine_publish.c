@@ -143,24 +143,43 @@ void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
 		return;
 	struct px_availability a =
 	    px_availability_at(&u->calendar, &e->config.map, (enum px_presence)u->known, now.wall);
+	const struct px_mono was = u->turn_at;
+	struct px_wall replies;
+	const bool away = px_oof_away(u, now.wall, &replies);
 	u->turn_at = (struct px_mono){0};
 	int64_t in = a.until.ms - now.wall.ms;
 	if (a.until.ms)
 		u->turn_at = px_after(now, in > 0 ? in : 1);
-	if (a.presence == PX_UNKNOWN) {
+	if (replies.ms)
+		u->turn_at = px_earlier(u->turn_at, px_after(now, replies.ms - now.wall.ms));
+	if (a.presence == PX_UNKNOWN && !away) {
 		/* never read, the clock left the window, or the server itself doesn't know: what
 		 * stands, stands until it is stale */
 		px_user_schedule(e, slot);
 		return;
 	}
-	u->known = (uint8_t)a.presence;
+	if (px_oof_awaited(e, u)) {
+		if (!u->oof_waits || !px_due(was, now)) {
+			u->turn_at = u->oof_waits ? was : px_after(now, PX_OOF_WAIT_MS);
+			u->oof_waits = true;
+			px_user_schedule(e, slot);
+			return;
+		}
+		u->oof_told = true; /* it goes without */
+	}
+	if (a.presence != PX_UNKNOWN)
+		u->known = (uint8_t)a.presence;
 
 	struct saying doc = {.presence = a.presence, .next = PX_UNKNOWN};
 	if (a.presence != PX_AVAILABLE) {
 		doc.since = inside(&u->calendar, a.since);
 		doc.until = inside(&u->calendar, a.until);
 	}
-	if (e->config.document.timed_status)
+	if (away)
+		doc = (struct saying){.presence = PX_AWAY,
+		                      .until = (uint32_t)(replies.ms / 1000),
+		                      .next = PX_UNKNOWN};
+	else if (e->config.document.timed_status)
 		say_next(&doc, e, u, a.until);
 	if (!u->stale)
 		want(e, slot, &doc, now);

@@ -28,6 +28,8 @@ void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_
 	if (why == READ_HOT && !u->dirty && u->watch.state == PX_WATCH_FOLLOWED)
 		u->good_at = now.mono; /* the stream vouched for it until now */
 	u->dirty = u->dirty || why != READ_SWEEP;
+	if (u->oof_ask || why == READ_HOT)
+		px_oof_want(e, slot, u->oof_told ? PX_OOF_CHANGED_MS : PX_GATHER_MS, now);
 	px_user_touch(e, slot);
 	if (u->reading) {
 		if (why != READ_SWEEP && (u->again == READ_NONE || why < u->again))

@@ -1138,7 +1138,6 @@ unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, vo
 	     "give streaming or none"},
 	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
 	     "give streaming or none"},
-	    {s->oof_replies, "oof_replies=yes", "leave it out"},
 	    {s->remind_before != 0, "remind_before", "leave it out"},
 	    {s->state_file != NULL, "state_file", "leave it out"},
 	    {s->standby, "standby=yes", "leave it out"},

@@ -81,6 +81,14 @@ static void fake_line(struct px_parse *p, char *line)
 		                        .n = p->intervals};
 		p->intervals = 0;
 		break;
+	case 'O': {
+		char *end;
+		item = (struct px_item){.kind = PX_ITEM_OOF, .index = p->seen++};
+		item.away = strtol(line + 2, &end, 10);
+		item.from.ms = strtoll(end, &end, 10);
+		item.until.ms = strtoll(end, NULL, 10);
+		break;
+	}
 	case 'R':
 		item = (struct px_item){.kind = PX_ITEM_REFUSED,
 		                        .index = p->seen++,
@@ -162,11 +170,18 @@ static unsigned fake_kinds(unsigned version)
 	return PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_NONE);
 }
 
+static size_t fake_oof_max(unsigned version)
+{
+	(void)version;
+	return 100;
+}
+
 const struct px_backend fake_backend = {.name = "fake",
                                         .versions = 1,
                                         .kinds = fake_kinds,
                                         .read_max = 100,
                                         .read_one = true,
+                                        .oof_max = fake_oof_max,
                                         .stream_max = 200,
                                         .id_max = 255,
                                         .heartbeat_ms = FAKE_HEARTBEAT_MS,

@@ -6,6 +6,7 @@
  *   I id          subscribed                A      alive           Z      closed
  *   E id          changed                   G id   gone
  *   M start end status    a meeting (wall ms); C      the calendar that they make is whole
+ *   O away from until     automatic replies (wall ms)
  *   R n                   in place of C: this mailbox is refused, enum px_verdict
  *   V n           the verdict, enum px_verdict; without it HTTP decides: 401 denied, 503 busy, 2xx
  * ok
