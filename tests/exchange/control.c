@@ -500,15 +500,24 @@ static json_t *post_mailbox(struct call *call)
 	const char *address = json_string_value(json_object_get(call->in, "address"));
 	json_t *denied = json_object_get(call->in, "denied");
 	json_t *no_freebusy = json_object_get(call->in, "no_freebusy");
+	json_t *merged_only = json_object_get(call->in, "merged_only");
+	json_t *oof = json_object_get(call->in, "oof");
 	json_t *back_end = json_object_get(call->in, "back_end");
+	int64_t from = 0, until = 0;
 	const char *folders = json_string_value(json_object_get(call->in, "folders"));
 	enum language language;
 	struct mailbox *mb = address ? store_add(call->c->ews->store, address) : NULL;
 
 	if (!mb)
 		return bad(call, 400, "address must be a mail address");
-	if ((denied && !json_is_boolean(denied)) || (no_freebusy && !json_is_boolean(no_freebusy)))
-		return bad(call, 400, "denied and no_freebusy must be true or false");
+	if ((denied && !json_is_boolean(denied)) ||
+	    (no_freebusy && !json_is_boolean(no_freebusy)) ||
+	    (merged_only && !json_is_boolean(merged_only)))
+		return bad(call, 400, "denied, no_freebusy and merged_only must be true or false");
+	if (oof && !json_is_boolean(oof) &&
+	    (!time_of(call, json_object_get(oof, "from"), &from) ||
+	     !time_of(call, json_object_get(oof, "until"), &until)))
+		return bad(call, 400, "oof must be true, false, or have the times from and until");
 	if (folders && !language_parse(folders, &language))
 		return bad(call, 400, "folders must be en, de, fr or ja");
 	if (folders)
@@ -522,6 +531,15 @@ static json_t *post_mailbox(struct call *call)
 		mb->denied = json_is_true(denied);
 	if (no_freebusy)
 		mb->no_freebusy = json_is_true(no_freebusy);
+	if (merged_only)
+		mb->merged_only = json_is_true(merged_only);
+	if (oof) {
+		mb->oof = json_is_true(oof)    ? OOF_ENABLED
+		          : json_is_false(oof) ? OOF_DISABLED
+		                               : OOF_SCHEDULED;
+		mb->oof_from = from;
+		mb->oof_until = until;
+	}
 	return json_object();
 }
 

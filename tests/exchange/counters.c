@@ -12,6 +12,8 @@ const char *request_kind_name(enum request_kind k)
 	                                             "GetStreamingEvents",
 	                                             "GetUserAvailability",
 	                                             "FindItem",
+	                                             "GetUserOofSettings",
+	                                             "GetMailTips",
 	                                             "PROPFIND",
 	                                             "SEARCH",
 	                                             "SUBSCRIBE",

@@ -481,7 +481,10 @@ static void one_mailbox(struct req *r, const struct freebusy_ask *ask, const cha
 	buf_str(b, "<ResponseMessage ResponseClass=\"Success\"><ResponseCode>NoError"
 	           "</ResponseCode></ResponseMessage><FreeBusyView>");
 	occ = store_expand(r->e->store, mb, ask->from, ask->to, &n);
-	freebusy_write(b, ask, occ, n);
+	struct freebusy_ask shown = *ask;
+	if (mb->merged_only)
+		shown.view = VIEW_MERGED_ONLY;
+	freebusy_write(b, &shown, occ, n);
 	buf_str(b, "</FreeBusyView></FreeBusyResponse>");
 }
 
@@ -555,6 +558,96 @@ static void get_user_availability(struct req *r)
 		free(address);
 	}
 	buf_str(&r->a->body, "</FreeBusyResponseArray></GetUserAvailabilityResponse>");
+}
+
+/* --- automatic replies --- */
+
+static void duration(struct buf *b, const struct mailbox *mb, bool zoned)
+{
+	char from[WHEN_TEXT], until[WHEN_TEXT];
+
+	buf_fmt(b,
+	        "<t:Duration><t:StartTime>%s</t:StartTime><t:EndTime>%s</t:EndTime></t:Duration>",
+	        when_text(from, mb->oof_from, zoned), when_text(until, mb->oof_until, zoned));
+}
+
+/* Of whoever is impersonated, and nobody else. */
+static void get_oof_settings(struct req *r)
+{
+	static const char *const state[] = {"Disabled", "Enabled", "Scheduled"};
+	char *address = xml_text(xml_child(xml_child(r->op, "Mailbox"), "Address"));
+	const struct mailbox *mb = store_find(r->e->store, address);
+	struct buf *b = &r->a->body;
+
+	free(address);
+	if (mb != r->as) {
+		fault(r, "ErrorAccessDenied", "User is not mailbox owner.");
+		return;
+	}
+	buf_fmt(b,
+	        "<GetUserOofSettingsResponse xmlns=\"" NS_MESSAGES "\" xmlns:t=\"" NS_TYPES
+	        "\"><ResponseMessage ResponseClass=\"Success\"><ResponseCode>NoError</ResponseCode>"
+	        "</ResponseMessage><t:OofSettings><t:OofState>%s</t:OofState>"
+	        "<t:ExternalAudience>All</t:ExternalAudience>",
+	        state[mb->oof]);
+	/* it is always there, and only means something when they are scheduled */
+	duration(b, mb, false);
+	buf_str(b, "<t:InternalReply><t:Message>I am away.</t:Message></t:InternalReply>"
+	           "<t:ExternalReply><t:Message/></t:ExternalReply></t:OofSettings>"
+	           "<AllowExternalOof>All</AllowExternalOof></GetUserOofSettingsResponse>");
+}
+
+/* What whoever writes to them is told now. */
+static void get_mail_tips(struct req *r)
+{
+	const xmlNode *to = xml_child(r->op, "Recipients");
+	struct buf *b = &r->a->body;
+	unsigned n = 0;
+
+	for (const xmlNode *c = xml_first(to); c; c = xml_next(c))
+		n++;
+	if (n > MAILBOXES_PER_REQUEST) {
+		refuse(r, "ErrorInvalidRequest");
+		buf_str(b, "<m:GetMailTipsResponse ResponseClass=\"Error\" xmlns:m=\"" NS_MESSAGES
+		           "\"><m:MessageText>Too many recipients.</m:MessageText><m:ResponseCode>"
+		           "ErrorInvalidRequest</m:ResponseCode><m:DescriptiveLinkKey>0"
+		           "</m:DescriptiveLinkKey></m:GetMailTipsResponse>");
+		return;
+	}
+	buf_str(b, "<m:GetMailTipsResponse ResponseClass=\"Success\" xmlns:m=\"" NS_MESSAGES
+	           "\" xmlns:t=\"" NS_TYPES "\"><m:ResponseCode>NoError</m:ResponseCode>"
+	           "<m:ResponseMessages>");
+	for (const xmlNode *c = xml_first(to); c; c = xml_next(c)) {
+		char *address = xml_text(xml_child(c, "EmailAddress"));
+		const struct mailbox *mb = store_find(r->e->store, address);
+		const int64_t now = r->e->wall_s;
+		const bool on =
+		    mb && (mb->oof == OOF_ENABLED || (mb->oof == OOF_SCHEDULED &&
+		                                      mb->oof_from <= now && now < mb->oof_until));
+
+		if (!mb) {
+			soap_error_message(b, "MailTipsResponseMessageType",
+			                   "ErrorMailRecipientNotFound",
+			                   "The recipient could not be found.");
+		} else {
+			buf_str(b, "<m:MailTipsResponseMessageType ResponseClass=\"Success\">"
+			           "<m:ResponseCode>NoError</m:ResponseCode><m:MailTips>"
+			           "<t:RecipientAddress><t:Name/><t:EmailAddress>");
+			buf_xml(b, address);
+			buf_fmt(
+			    b,
+			    "</t:EmailAddress><t:RoutingType>SMTP</t:RoutingType>"
+			    "</t:RecipientAddress><t:PendingMailTips/><t:OutOfOffice><t:ReplyBody>"
+			    "<t:Message>%s</t:Message></t:ReplyBody>",
+			    on ? "&lt;p&gt;I am away.&lt;/p&gt;" : "");
+			if (on && mb->oof == OOF_SCHEDULED)
+				duration(b, mb, true);
+			buf_str(b, "</t:OutOfOffice></m:MailTips>");
+		}
+		buf_str(b, "</m:MailTipsResponseMessageType>");
+		free(address);
+	}
+	buf_str(b, "</m:ResponseMessages></m:GetMailTipsResponse>");
 }
 
 /* --- FindItem --- */
@@ -914,6 +1007,8 @@ static const struct operation {
     {"GetStreamingEvents", REQ_GET_STREAMING_EVENTS, get_streaming_events},
     {"GetUserAvailabilityRequest", REQ_GET_USER_AVAILABILITY, get_user_availability},
     {"FindItem", REQ_FIND_ITEM, find_item},
+    {"GetUserOofSettingsRequest", REQ_GET_OOF_SETTINGS, get_oof_settings},
+    {"GetMailTips", REQ_GET_MAIL_TIPS, get_mail_tips},
 };
 
 /* NULL: none of them */

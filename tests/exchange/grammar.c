@@ -413,6 +413,35 @@ static const struct part find_item_parts[] = {
 static const struct attr find_item_attrs[] = {{"Traversal", &traversal, true}, END};
 static const struct type find_item = {.parts = find_item_parts, .attrs = find_item_attrs};
 
+/* --- automatic replies --- */
+static const struct part oof_settings_parts[] = {{1, ONE, T, "Mailbox", &email, 0}, END};
+static const struct type oof_settings = {.parts = oof_settings_parts};
+static const struct part sending_as_parts[] = {{1, OPTIONAL, T, "Name", &a_string, 0},
+                                               {2, ONE, T, "EmailAddress", &a_non_empty, 0},
+                                               {3, OPTIONAL, T, "RoutingType", &a_string, 0},
+                                               END};
+static const struct type sending_as = {.parts = sending_as_parts};
+static const struct part recipients_parts[] = {{1, MANY, T, "Mailbox", &sending_as, 0}, END};
+static const struct type recipients = {.parts = recipients_parts};
+static const char *const tip_words[] = {"All",
+                                        "OutOfOfficeMessage",
+                                        "MailboxFullStatus",
+                                        "CustomMailTip",
+                                        "ExternalMemberCount",
+                                        "TotalMemberCount",
+                                        "MaxMessageSize",
+                                        "DeliveryRestriction",
+                                        "ModerationStatus",
+                                        "InvalidRecipient",
+                                        NULL};
+static const struct value tips = {WORDS, "MailTipTypes", 0, 0, tip_words};
+static const struct type a_tips = {.value = &tips};
+static const struct part mail_tips_parts[] = {{1, ONE, M, "SendingAs", &sending_as, 0},
+                                              {2, ONE, M, "Recipients", &recipients, 0},
+                                              {3, ONE, M, "MailTipsRequested", &a_tips, 0},
+                                              END};
+static const struct type mail_tips = {.parts = mail_tips_parts};
+
 static const struct part operations[] = {
     {1, ONE, M, "Subscribe", &subscribe, 0},
     {1, ONE, M, "Unsubscribe", &unsubscribe, 0},
@@ -420,6 +449,8 @@ static const struct part operations[] = {
     {1, ONE, M, "GetStreamingEvents", &get_streaming, V2010_SP1},
     {1, ONE, M, "GetUserAvailabilityRequest", &availability, 0},
     {1, ONE, M, "FindItem", &find_item, 0},
+    {1, ONE, M, "GetUserOofSettingsRequest", &oof_settings, 0},
+    {1, ONE, M, "GetMailTips", &mail_tips, V2010},
     END};
 
 /* --- headers --- */

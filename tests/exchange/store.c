@@ -231,7 +231,8 @@ void store_remove(struct mailbox *mb)
 	mb->nkept = 0;
 	free(mb->back_end);
 	mb->back_end = NULL;
-	mb->exists = mb->lazy = mb->denied = mb->no_freebusy = false;
+	mb->exists = mb->lazy = mb->denied = mb->no_freebusy = mb->merged_only = false;
+	mb->oof = OOF_DISABLED;
 	mb->move_until_ms = 0;
 }
 

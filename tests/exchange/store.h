@@ -56,11 +56,16 @@ struct occurrence {
 	int64_t start, end;
 };
 
+enum oof { OOF_DISABLED, OOF_ENABLED, OOF_SCHEDULED };
+
 struct mailbox {
 	uint32_t index;
 	bool exists;
 	bool denied;      /* may not be impersonated */
 	bool no_freebusy; /* its free/busy may not be read */
+	bool merged_only; /* of it only the digits may be read */
+	uint8_t oof;      /* enum oof: its automatic replies */
+	int64_t oof_from, oof_until; /* s; scheduled */
 	uint8_t language; /* enum language (davprop.h): what its folders are called */
 	char *back_end;   /* own memory: the server it lives on is asked for elsewhere; or NULL */
 	bool lazy;        /* its seeded meetings still follow from the seed */
