@@ -455,6 +455,20 @@ static void say(struct walk *w, const struct flight *f, bool good)
 		}
 		n += (size_t)snprintf(text + n, sizeof text - n, "C\n");
 	}
+	for (unsigned k = 0; f->ask == PX_ASK_OOF && k < f->n; k++) {
+		const int64_t from = t + (int64_t)rnd(w, 7200000) - 3600000;
+
+		if (good) /* in the end the calendars alone count */
+			n += (size_t)snprintf(text + n, sizeof text - n, "O 0 0 0\n");
+		else if (rnd(w, 4) == 0)
+			n += (size_t)snprintf(text + n, sizeof text - n, "R %u\n",
+			                      rnd(w, PX_VERDICTS));
+		else if (rnd(w, 2))
+			n += (size_t)snprintf(text + n, sizeof text - n, "O 1 %lld %lld\n",
+			                      (long long)from, (long long)from + rnd(w, 3600000));
+		else if (rnd(w, 20))
+			n += (size_t)snprintf(text + n, sizeof text - n, "O %u 0 0\n", rnd(w, 2));
+	}
 	for (unsigned k = good ? 0 : rnd(w, 4); k > 0; k--) {
 		static const char kind[] = "AEEGGZICQ";
 		char c = kind[rnd(w, sizeof kind - 1)];
@@ -775,8 +789,10 @@ static void test_gateways_come_and_go(void **state)
 	(void)state;
 	c.map = px_map_default;
 	c.log_level = getenv("TRACE") ? PX_LOG_DEBUG : PX_LOG_ERROR;
-	for (uint32_t seed = first_seed() + 20; seed < first_seed() + 22; seed++)
+	for (uint32_t seed = first_seed() + 20; seed < first_seed() + 22; seed++) {
+		c.oof_replies = seed % 2;
 		walk(seed, steps(), c, true);
+	}
 	c.gateways = 1;
 	c.subscribe = false;
 	walk(first_seed() + 22, steps(), c, true);
@@ -790,6 +806,7 @@ static void test_extremes(void **state)
 	c.map = px_map_default;
 	c.log_level = getenv("TRACE") ? PX_LOG_DEBUG : PX_LOG_ERROR;
 	c.gateways = 1;
+	c.oof_replies = true;
 	c.horizon_s = 3600;
 	c.resync_s = c.stale_after_s = c.publish_expires = 60;
 	c.stale_available = true;
