@@ -42,7 +42,7 @@
 #include "px_key.h"
 
 #define PX_BOARD_MAGIC 0x6472616f62787001ull /* "\1pxboard" */
-#define PX_BOARD_VERSION 2
+#define PX_BOARD_VERSION 3
 #define PX_BOARD_RETRIES 64
 #define PX_BOARD_ROWS_MAX 1000000
 #define PX_BOARD_GATEWAYS_MAX 1024
@@ -52,6 +52,7 @@
 #define PX_BOARD_SUBSCRIPTION_MAX 255
 #define PX_BOARD_NAME_MAX 63
 #define PX_BOARD_ERROR_MAX 255
+#define PX_BOARD_GIVEN_MAX 511
 
 /* ---- what is told, as plain values ---- */
 
@@ -87,11 +88,14 @@ struct px_board_gateway_state {
 	int64_t last_error_at; /* ms since 1970; 0: never */
 	uint64_t requests, errors;
 	uint32_t users, in_flight, limit, concurrency;
-	uint32_t health; /* enum px_health */
+	uint32_t health; /* enum px_health, or PX_BOARD_REMOVED */
 	uint32_t probing;
-	char name[PX_BOARD_NAME_MAX + 1];
+	uint32_t origin;                  /* enum px_board_origin */
+	char name[PX_BOARD_NAME_MAX + 1]; /* "": a free place */
 	char last_error[PX_BOARD_ERROR_MAX + 1];
+	char given[PX_BOARD_GIVEN_MAX + 1]; /* as a command wrote it; "": it is in the settings */
 };
+#define PX_BOARD_REMOVED 100 /* it is in the settings, and a command has taken it out */
 
 #define PX_BOARD_WATCHES 12
 struct px_board_counts {
@@ -102,7 +106,9 @@ struct px_board_counts {
 	uint32_t watch[PX_BOARD_WATCHES]; /* by enum px_watch_state */
 	uint32_t login;                   /* enum px_login */
 	uint32_t sip_down, sip_window, sip_in_flight;
-	uint32_t gateways;
+	uint32_t gateways; /* rows of them */
+	uint32_t active;   /* it publishes: 1; as the second of a pair: 0 */
+	uint32_t reloads, reload_wrong, reloaded_at; /* s since 1970; 0: never */
 	uint32_t started_at; /* s since 1970 */
 	uint32_t epoch;      /* of the worker that tells; another than the head's: the new one has
 	                        told nothing yet */

@@ -71,7 +71,7 @@ struct px_server_config {
 
 struct px_user_config {
 	char *key;     /* px_key_from_aor() */
-	char *mailbox; /* px_mailbox() */
+	char *mailbox; /* px_mailbox(); NULL: see px_users_read() */
 	bool on;       /* false: known, but not followed */
 	bool quiet;    /* no reminders, whatever remind_before says */
 	unsigned line; /* on which it stands */
@@ -148,6 +148,21 @@ int px_settings_read(struct px_settings **out, const char *text, size_t n,
 
 void px_settings_free(struct px_settings *s); /* wipes what is secret; NULL is fine */
 
+/*
+ * One gateway as the setting is written, with the other settings' ca_file and tls_min where it says none. 0 and *out, to be freed by
+ * px_gateway_config_free(); or -EINVAL and why, or -ENOMEM.
+ */
+int px_settings_gateway(const struct px_settings *s, const char *text, size_t n,
+                        struct px_gateway_config *out, char why[PX_WHY_MAX]);
+void px_gateway_config_free(struct px_gateway_config *g);
+
+/*
+ * Names the settings that differ and can't change while the worker runs: all but gateways and what is said for all of them, the
+ * account and its password, and users. How many there are. (Neither may have lost its lists.)
+ */
+unsigned px_settings_fixed(const struct px_settings *was, const struct px_settings *now,
+                           px_said_h *said, void *arg);
+
 /* Appends what can be set: for -h, or as the README's Markdown tables. */
 void px_settings_print(struct px_buf *out, bool markdown);
 
@@ -166,7 +181,8 @@ typedef int px_user_h(void *arg, const struct px_user_config *u);
  * Reads a users_file: CSV (RFC 4180, but a field doesn't go over a line's end) with the columns
  * aor[, mailbox[, on|off[, remind|quiet]]]; blank lines, lines that begin with #, a header line and
  * a byte order mark are skipped. A line that is wrong is told with its number and left out, so is
- * the second line of one AoR; the others go to `user`, in order. mailbox_domain may be NULL.
+ * the second line of one AoR; the others go to `user`, in order. A line that is wrong though its AoR is good is
+ * given, too, with mailbox NULL: what is known of that user may stay. mailbox_domain may be NULL.
  * Returns how many lines were wrong, or -EINVAL (no text at all: UTF-16), -ENOMEM, or what `user`
  * stopped with.
  */

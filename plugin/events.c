@@ -193,6 +193,10 @@ static void look_at_gateways(struct px_events *e, px_event_h *told, void *ctx)
 
 	for (uint32_t i = 0; i < PX_BOARD_GATEWAYS_MAX && px_board_gateway_read(e->board, i, &g);
 	     i++) {
+		if (!g.name[0]) { /* a free place */
+			e->gateway[i].name[0] = '\0';
+			continue;
+		}
 		if (strcmp(e->gateway[i].name, g.name) != 0) {
 			memcpy(e->gateway[i].name, g.name, sizeof g.name);
 			e->gateway[i].health = 0; /* another: it begins as up */

@@ -21,11 +21,12 @@ static const char *const origin_name[] = {"cfg", "file", "db", "rpc", "script"};
 
 #define NAME(of, i) ((size_t)(i) < sizeof(of) / sizeof *(of) ? (of)[i] : "unknown")
 #define LOGIN_HELD 3
+#define LEAVING 3 /* of health_name */
 #define TIME_SIZE sizeof "2026-12-01T10:00:00Z"
 
 const char *px_show_health(uint32_t health)
 {
-	return NAME(health_name, health);
+	return health == PX_BOARD_REMOVED ? "removed" : NAME(health_name, health);
 }
 
 struct px_show_now px_show_now(void)
@@ -363,9 +364,12 @@ void px_show_gateways(const struct px_board_reader *b, const struct px_rows *row
 	void *ctx = rows->ctx;
 
 	for (uint32_t i = 0; px_board_gateway_read(b, i, &g); i++) {
+		if (!g.name[0]) /* a free place */
+			continue;
 		rows->begin(ctx);
 		rows->text(ctx, "name", g.name);
 		rows->text(ctx, "health", px_show_health(g.health));
+		rows->text(ctx, "origin", NAME(origin_name, g.origin));
 		rows->number(ctx, "users", g.users);
 		rows->number(ctx, "requests", (int64_t)g.requests);
 		rows->number(ctx, "errors", (int64_t)g.errors);
@@ -384,7 +388,8 @@ static uint64_t gateways(const struct px_board_reader *b, bool up)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; px_board_gateway_read(b, i, &g); i++)
-		n += (g.health == 0) == up;
+		n += g.name[0] && g.health != PX_BOARD_REMOVED && g.health != LEAVING &&
+		     (g.health == 0) == up;
 	return n;
 }
 

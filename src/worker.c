@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +29,7 @@
 #include "io/log.h"
 #include "io/loop.h"
 #include "io/sip.h"
+#include "live.h"
 #include "px_file.h"
 #include "px_settings.h"
 #include "px_version.h"
@@ -38,8 +38,9 @@
 #define USERS_FILE_MAX (256 << 20)
 #define BEAT_MS 1000
 #define STATS_MS 60000
-#define LEAVE_MS 10000     /* on_exit=withdraw takes so long at most */
-#define LEAVE_SILENT_MS 2000 /* ... and so long without an answer: it is likely being stopped as well */
+#define LEAVE_MS 10000 /* on_exit=withdraw takes so long at most */
+#define LEAVE_SILENT_MS                                                                            \
+	2000 /* ... and so long without an answer: it is likely being stopped as well */
 #define PUBLISH_WINDOW 256 /* more in flight doesn't make a presence server faster */
 #define WALL_JUMP_MS 500
 #define CHECK_MAX (16 << 20)
@@ -47,15 +48,11 @@
 
 _Static_assert(PUBLISH_WINDOW <= PX_SIP_WINDOW_MAX, "they must fit into the connection's queue");
 
-/* Where a user came from, and whether its file still has it. */
-struct source {
-	uint8_t origin; /* enum px_board_origin */
-	uint8_t pass;   /* of the last reading of the file that had it */
-};
+struct options;
 
 struct worker {
-	struct px_settings *settings; /* freed when all is set up */
-	char *users_file, *mailbox_domain;
+	struct px_settings *settings; /* live's as soon as there is one */
+	const struct options *options;
 	char *note_lang, *note[PX_NOTES]; /* borrowed by the engine */
 	bool withdraw_on_exit;
 
@@ -67,19 +64,17 @@ struct worker {
 	struct px_control *control;
 	int signals;
 
-	struct source *source; /* by user id */
-	uint32_t sources;
-	uint8_t pass;
-	unsigned loaded;  /* users, in this reading */
-	unsigned refused; /* users for whom there was no room */
-	unsigned wrong;   /* lines of users_file at the start */
-	enum px_board_origin origin;
+	struct px_live *live;
+	unsigned loaded; /* users that were taken over */
+	unsigned wrong;  /* lines of users_file at the start */
+	unsigned servers;
 
 	struct px_checker *checker;            /* the check at hand, or the last one */
 	char checked[PX_CONTROL_TEXT_MAX + 1]; /* whom it is about */
 	struct px_mono checked_at;             /* its end; not set: it runs */
 	struct px_buf check_rows;              /* as whoever asked last began to read them */
 	bool subscribes;
+
 	bool leaving;
 	struct px_mono leave_at, beat_at, stats_at;
 	struct px_mono answered_at; /* leaving: when the last user could go */
@@ -104,146 +99,6 @@ static int64_t ceiling(enum px_ask ask)
 	}
 }
 
-/* ---- users ---- */
-
-static struct source *source_of(struct worker *w, uint32_t id)
-{
-	if (id >= w->sources) {
-		uint32_t n = id + id / 4 + 1024;
-		struct source *more = realloc(w->source, n * sizeof *more);
-
-		if (!more)
-			return NULL;
-		memset(more + w->sources, 0, (n - w->sources) * sizeof *more);
-		w->source = more;
-		w->sources = n;
-	}
-	return &w->source[id];
-}
-
-static int add_user(void *arg, const struct px_user_config *u)
-{
-	struct worker *w = arg;
-	const struct px_now now = px_loop_now(w->loop);
-	int64_t id = px_engine_user_find(w->engine, u->key);
-	struct source *s;
-
-	/* what stands in the settings goes before what stands in the file */
-	if (id >= 0 && w->origin == PX_FROM_FILE && (uint32_t)id < w->sources &&
-	    w->source[id].origin == PX_FROM_CFG) {
-		px_log(PX_LOG_WARN,
-		       "users_file: user=%s is a setting already; the file's line is left out",
-		       u->key);
-		return 0;
-	}
-	/* who was switched by command stays as the last command said */
-	if (id >= 0 && (uint32_t)id < w->sources && w->source[id].origin >= PX_FROM_RPC) {
-		px_log(PX_LOG_INFO, "user=%s was switched by command and stays so", u->key);
-		return 0;
-	}
-	id = px_engine_user_put(w->engine, u->key, u->mailbox, u->on, now);
-	if (id == -ENOSPC) {
-		w->refused++;
-		px_log(PX_LOG_ERROR, "user=%s is refused: there are max_users already", u->key);
-		return 0;
-	}
-	if (id < 0 || !(s = source_of(w, (uint32_t)id)))
-		return -ENOMEM;
-	*s = (struct source){.origin = (uint8_t)w->origin, .pass = w->pass};
-	w->loaded++;
-	return 0;
-}
-
-static void say_user_line(void *arg, const char *complaint)
-{
-	(void)arg;
-	px_log(PX_LOG_ERROR, "users_file: %s", complaint);
-}
-
-/* Reads users_file into the engine. How many lines were wrong, or a negative errno; both have been
- * logged. */
-static int read_users_file(struct worker *w)
-{
-	struct px_buf text;
-	char why[PX_WHY_MAX];
-	int wrong;
-
-	wrong = px_file_read(w->users_file, USERS_FILE_MAX, false, &text, why);
-	if (wrong < 0) {
-		px_log(PX_LOG_ERROR, "users_file %s: %s", w->users_file, why);
-		return wrong;
-	}
-	w->origin = PX_FROM_FILE;
-	w->loaded = 0;
-	wrong = px_users_read(text.data ? text.data : "", text.len, w->mailbox_domain, add_user,
-	                      say_user_line, w);
-	px_buf_free(&text);
-	if (wrong < 0)
-		px_log(PX_LOG_ERROR, "users_file %s: %s", w->users_file, strerror(-wrong));
-	return wrong;
-}
-
-/* Everybody the last pass didn't find goes. */
-static unsigned remove_absent(struct worker *w)
-{
-	const struct px_now now = px_loop_now(w->loop);
-	struct px_user_view v;
-	unsigned removed = 0;
-
-	for (uint32_t id = 0; id < px_engine_users_end(w->engine); id++) {
-		if (id >= w->sources || w->source[id].origin != PX_FROM_FILE ||
-		    w->source[id].pass == w->pass || !px_engine_user(w->engine, id, &v))
-			continue;
-		char key[PX_AOR_MAX + 1];
-
-		snprintf(key, sizeof key, "%s", v.key);
-		px_engine_user_remove(w->engine, key, now);
-		removed++;
-	}
-	return removed;
-}
-
-static void reload(struct worker *w)
-{
-	int wrong;
-
-	if (!w->users_file) {
-		px_log(PX_LOG_NOTICE,
-		       "reload: there is no users_file, and nothing else changes while running");
-		return;
-	}
-	w->pass++;
-	wrong = read_users_file(w);
-	px_loop_mark(w->loop);
-	if (wrong < 0)
-		px_log(PX_LOG_ERROR,
-		       "reload: users_file can't be used; all users stay as they are");
-	else if (wrong > 0)
-		/* a line that is wrong may be anybody's: whoever isn't found stays */
-		px_log(PX_LOG_WARN,
-		       "reload users=%u wrong_lines=%d: nobody is removed until they are right",
-		       w->loaded, wrong);
-	else
-		px_log(PX_LOG_NOTICE, "reload users=%u removed=%u", w->loaded, remove_absent(w));
-}
-
-static int load_users(struct worker *w)
-{
-	int err = 0;
-
-	w->origin = PX_FROM_CFG;
-	w->pass = 1;
-	for (size_t i = 0; i < w->settings->users && err == 0; i++)
-		err = add_user(w, &w->settings->user[i]);
-	if (err < 0 || !w->users_file)
-		return err;
-	err = read_users_file(w);
-	if (err < 0)
-		return err;
-	w->wrong = (unsigned)err;
-	return 0;
-}
-
 /* ---- what a former worker knew ---- */
 
 static int gateway_by_hash(const struct worker *w, uint32_t hash)
@@ -251,7 +106,8 @@ static int gateway_by_hash(const struct worker *w, uint32_t hash)
 	const struct px_pool *pool = px_engine_pool(w->engine);
 
 	for (unsigned i = 0; hash != 0 && i < pool->n; i++)
-		if (px_board_name_hash(pool->gateway[i].name) == hash)
+		if (pool->gateway[i].health != PX_GW_LEAVING &&
+		    px_board_name_hash(pool->gateway[i].name) == hash)
 			return (int)i;
 	return PX_NO_GATEWAY;
 }
@@ -262,15 +118,13 @@ static void restore_user(void *arg, const struct px_board_user *u)
 	const struct px_now now = px_loop_now(w->loop);
 	const struct px_wall lapses = {(int64_t)u->state.lapses * 1000};
 	bool known = px_engine_user_find(w->engine, u->key) >= 0;
-	struct source *s;
 	int64_t id;
 
 	if (u->state.origin >= PX_FROM_RPC && u->mailbox[0]) {
 		/* a command switched this user: that holds, whatever settings and file say */
 		id = px_engine_user_put(w->engine, u->key, u->mailbox, u->state.on, now);
-		known = id >= 0 && (s = source_of(w, (uint32_t)id));
-		if (known)
-			*s = (struct source){.origin = u->state.origin};
+		known = id >= 0 && px_live_claim(w->live, (uint32_t)id,
+		                                 (enum px_board_origin)u->state.origin) == 0;
 	}
 	if (!known) {
 		/* not a user any more: what still stands for it is withdrawn, then it is forgotten
@@ -279,11 +133,10 @@ static void restore_user(void *arg, const struct px_board_user *u)
 		         ? px_engine_user_put(w->engine, u->key,
 		                              u->mailbox[0] ? u->mailbox : u->key, false, now)
 		         : -ENOENT;
-		if (id < 0 || !(s = source_of(w, (uint32_t)id))) {
+		if (id < 0 || px_live_claim(w->live, (uint32_t)id, PX_FROM_FILE) < 0) {
 			px_board_forget(w->board, u->key);
 			return;
 		}
-		*s = (struct source){.origin = PX_FROM_FILE};
 	}
 	px_engine_user_restore(w->engine, u->key, gateway_by_hash(w, u->state.gateway),
 	                       u->subscription[0] ? u->subscription : NULL,
@@ -302,7 +155,7 @@ static void put_user(struct worker *w, uint32_t id, struct px_now now)
 	struct px_user_view v;
 
 	if (px_engine_user(w->engine, id, &v))
-		px_board_put(w->board, &v, id < w->sources ? w->source[id].origin : PX_FROM_FILE,
+		px_board_put(w->board, &v, px_live_origin(w->live, id),
 		             v.gateway == PX_NO_GATEWAY ? NULL : pool->gateway[v.gateway].name,
 		             now);
 }
@@ -330,6 +183,7 @@ static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
 		px_board_drop(w->board, a->user);
 		break;
 	case PX_DO_GATEWAY_GONE:
+		px_live_gateway_gone(w->live, a->gateway);
 		break;
 	case PX_DO_LOG:
 		px_log_line(a->log.level, a->log.text);
@@ -354,12 +208,15 @@ static void carry_all_out(struct worker *w, struct px_now now)
 
 static void beat(struct worker *w, struct px_now now)
 {
-	const struct px_pool *pool = px_engine_pool(w->engine);
-	const struct px_board_counts also = {
-	    .log_lost = px_log_lost(), .refused = w->refused, .started_at = w->started_at};
+	const struct px_live_counts live = px_live_counts(w->live);
+	const struct px_board_counts also = {.log_lost = px_log_lost(),
+	                                     .refused = live.refused,
+	                                     .started_at = w->started_at,
+	                                     .reloads = live.reloads,
+	                                     .reload_wrong = live.wrong,
+	                                     .reloaded_at = live.reloaded_at};
 
-	for (unsigned i = 0; i < pool->n; i++)
-		px_board_gateway(w->board, i, &pool->gateway[i]);
+	px_live_gateways_put(w->live, w->board);
 	px_board_counts(w->board, w->engine, also);
 	px_board_beat(w->board, now);
 	w->beat_at = px_after(now, BEAT_MS);
@@ -411,6 +268,15 @@ static struct px_mono leave_due(const struct worker *w)
 	return px_earlier(w->leave_at, (struct px_mono){w->answered_at.ms + LEAVE_SILENT_MS});
 }
 
+/* Whoever waits for a reload is told what became of it. */
+static void tell_reload(struct worker *w)
+{
+	struct px_control_answer a = {.status = 0};
+
+	if (px_live_ended(w->live, a.said) && w->control)
+		px_control_answer(w->control, PX_CONTROL_RELOAD, &a);
+}
+
 static void turn(void *arg, struct px_now now)
 {
 	struct worker *w = arg;
@@ -422,6 +288,8 @@ static void turn(void *arg, struct px_now now)
 		w->wall_offset = offset;
 		px_engine_tick(w->engine, now);
 	}
+	if (px_live_busy(w->live))
+		px_live_turn(w->live, now);
 	px_engine_pump(w->engine, now);
 	carry_all_out(w, now);
 	if (w->checker && !w->checked_at.ms) {
@@ -429,6 +297,7 @@ static void turn(void *arg, struct px_now now)
 		if (px_checker_ended(w->checker))
 			w->checked_at = now.mono;
 	}
+	tell_reload(w);
 	if (px_due(w->beat_at, now))
 		beat(w, now);
 	if (px_due(w->stats_at, now))
@@ -437,20 +306,20 @@ static void turn(void *arg, struct px_now now)
 		if (!still_leaving(w, now))
 			px_loop_stop(w->loop);
 	}
+	if (px_live_busy(w->live)) {
+		px_loop_wake(w->loop, now.mono);
+		return;
+	}
 	px_loop_wake(w->loop, px_earlier(px_engine_due(w->engine, now),
 	                                 px_earlier(w->beat_at, leave_due(w))));
 }
 
 /* ---- commands ---- */
 
-static int execute(struct worker *w, const struct px_command *q, const char **why)
+static int execute_user(struct worker *w, const struct px_command *q, const char **why)
 {
 	const struct px_now now = px_loop_now(w->loop);
-	char mailbox[PX_MAILBOX_MAX + 1];
-	struct px_user_view v;
-	struct source *s;
 	int64_t id = px_engine_user_find(w->engine, q->key);
-	int err;
 
 	if (id < 0 && q->command != PX_CONTROL_ENABLE) {
 		*why = "No such user";
@@ -458,23 +327,10 @@ static int execute(struct worker *w, const struct px_command *q, const char **wh
 	}
 	if (q->command == PX_CONTROL_REFRESH)
 		return px_engine_user_refresh(w->engine, q->key, now);
-	if (q->mailbox[0])
-		snprintf(mailbox, sizeof mailbox, "%s", q->mailbox);
-	else if (id >= 0 && px_engine_user(w->engine, (uint32_t)id, &v))
-		snprintf(mailbox, sizeof mailbox, "%s", v.mailbox);
-	else if ((err = px_user_mailbox(q->key, w->mailbox_domain, mailbox)) < 0) {
-		*why = "this AoR makes no mailbox; give AOR,MAILBOX";
-		return err;
-	}
-	id = px_engine_user_put(w->engine, q->key, mailbox, q->command == PX_CONTROL_ENABLE, now);
-	if (id == -ENOSPC) {
-		w->refused++;
-		*why = "there are max_users already";
-		return -ENOSPC;
-	}
-	if (id < 0 || !(s = source_of(w, (uint32_t)id)))
-		return -ENOMEM;
-	*s = (struct source){.origin = q->origin};
+	id = px_live_switch(w->live, q->key, q->mailbox, q->command == PX_CONTROL_ENABLE,
+	                    (enum px_board_origin)q->origin, now, why);
+	if (id < 0)
+		return (int)id;
 	put_user(w, (uint32_t)id, now);
 	return 0;
 }
@@ -614,28 +470,52 @@ static void command_check(struct worker *w, const char *text, struct px_control_
 	a->said[(size_t)head + n] = '\0';
 }
 
+/* What isn't about one user. */
+static int execute(struct worker *w, const struct px_command *q, char why[PX_WHY_MAX])
+{
+	const struct px_now now = px_loop_now(w->loop);
+
+	switch (q->command) {
+	case PX_CONTROL_RELOAD:
+		px_live_reload(w->live, now);
+		return -EINPROGRESS;
+	case PX_CONTROL_GATEWAY_ADD:
+		return px_live_gateway_add(w->live, q->text, now, why);
+	case PX_CONTROL_GATEWAY_REMOVE:
+		return px_live_gateway_remove(w->live, q->text, now, why);
+	default:
+		return -ENOTSUP;
+	}
+}
+
 static void command(void *arg, const struct px_command *q, struct px_control_answer *a)
 {
 	static const char *const name[] = {[PX_CONTROL_REFRESH] = "refresh",
 	                                   [PX_CONTROL_ENABLE] = "enable",
-	                                   [PX_CONTROL_DISABLE] = "disable"};
-	const char *why = "";
+	                                   [PX_CONTROL_DISABLE] = "disable",
+	                                   [PX_CONTROL_RELOAD] = "reload",
+	                                   [PX_CONTROL_ACTIVE] = "active",
+	                                   [PX_CONTROL_GATEWAY_ADD] = "gateway_add",
+	                                   [PX_CONTROL_GATEWAY_REMOVE] = "gateway_remove"};
+	const bool user = q->command <= PX_CONTROL_DISABLE;
+	char text[PX_WHY_MAX] = "";
+	const char *why = text;
+	bool refused;
 
-	if (q->command > PX_CONTROL_DISABLE) {
-		if (q->command == PX_CONTROL_RELOAD)
-			reload(arg);
-		else if (q->command == PX_CONTROL_CHECK)
-			command_check(arg, q->text, a);
-		else
-			a->status = -ENOTSUP;
+	if (q->command == PX_CONTROL_CHECK) {
+		command_check(arg, q->text, a);
 		return;
 	}
-	a->status = execute(arg, q, &why);
-	snprintf(a->said, sizeof a->said, "%s",
-	         a->status < 0 && !*why ? strerror(-a->status) : why);
-	px_log(PX_LOG_NOTICE, "command=%s user=%s%s%s%s%s", name[q->command], q->key,
-	       q->mailbox[0] ? " mailbox=" : "", q->mailbox, a->status < 0 ? " refused: " : "",
-	       a->said);
+	a->status = user ? execute_user(arg, q, &why) : execute(arg, q, text);
+	refused = a->status < 0 && a->status != -EINPROGRESS;
+	if (refused)
+		snprintf(a->said, sizeof a->said, "%s", *why ? why : strerror(-a->status));
+	px_log(PX_LOG_NOTICE, "command=%s%s%s%s%s%s%s", name[q->command],
+	       user         ? " user="
+	       : q->text[0] ? " "
+	                    : "",
+	       user ? q->key : q->text, q->mailbox[0] ? " mailbox=" : "", q->mailbox,
+	       refused ? " refused: " : "", refused ? a->said : "");
 }
 
 /* ---- what libraries tell ---- */
@@ -703,7 +583,8 @@ static void on_signal(void *arg)
 
 	while (read(w->signals, &s, sizeof s) == sizeof s) {
 		if (s.ssi_signo == SIGHUP) {
-			reload(w);
+			px_live_reload(w->live, px_loop_now(w->loop));
+			px_loop_mark(w->loop);
 			continue;
 		}
 		px_log(PX_LOG_NOTICE, "%s: ending", s.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -742,28 +623,43 @@ static const char *settings_name(const struct options *o)
 	return o->path ? o->path : "settings";
 }
 
-static int read_settings(struct worker *w, const struct options *o)
+static int read_settings(const struct options *o, struct px_settings **out, px_said_h *said,
+                         void *arg)
 {
 	const struct px_settings_reader reader = {.standalone = o->path != NULL,
 	                                          .unit = o->path ? NULL : PX_MODPARAM,
 	                                          .read = px_file_read,
-	                                          .said = say_setting};
+	                                          .said = said,
+	                                          .arg = arg};
+	char why[PX_WHY_MAX], line[2 * PX_WHY_MAX];
 	struct px_buf text;
-	char why[PX_WHY_MAX];
 	int err = o->path ? px_file_read(o->path, SETTINGS_FILE_MAX, false, &text, why)
 	                  : px_file_read_fd(o->settings_fd, SETTINGS_FILE_MAX, false, &text, why);
 
 	if (err < 0) {
-		px_log(PX_LOG_ERROR, "%s: %s", settings_name(o), why);
+		snprintf(line, sizeof line, "%.200s: %s", settings_name(o), why);
+		said(arg, line);
 		return err;
 	}
-	err = px_settings_read(&w->settings, text.data ? text.data : "", text.len, &reader);
+	err = px_settings_read(out, text.data ? text.data : "", text.len, &reader);
 	if (text.data)
 		explicit_bzero(text.data, text.cap);
 	px_buf_free(&text);
 	if (err < 0)
 		return err;
-	return px_settings_impossible(w->settings, say_setting, NULL) ? -ENOTSUP : 0;
+	if (px_settings_impossible(*out, said, arg) == 0)
+		return 0;
+	px_settings_free(*out);
+	*out = NULL;
+	return -ENOTSUP;
+}
+
+/* For a reload. */
+static int read_again(void *arg, struct px_settings **out, px_said_h *said, void *said_arg)
+{
+	const struct worker *w = arg;
+
+	return read_settings(w->options, out, said, said_arg);
 }
 
 static int open_http(struct worker *w)
@@ -934,19 +830,38 @@ static int keep_notes(struct worker *w)
 	return err;
 }
 
-static int set_up(struct worker *w, const struct options *o)
+/* Who is to be followed, and what commands to a former worker have changed. */
+static int load(struct worker *w, struct px_now now)
 {
-	char why[256];
-	int err = read_settings(w, o);
+	const struct px_live_config c = {.engine = w->engine,
+	                                 .http = w->http,
+	                                 .settings = w->settings,
+	                                 .read = read_again,
+	                                 .arg = w};
+	int err = px_live_new(&w->live, &c);
 
 	if (err < 0)
 		return err;
+	w->servers = (unsigned)w->settings->presence_servers;
+	w->settings = NULL;
+	px_live_gateways_restore(w->live, w->board, now);
+	err = px_live_load(w->live, now);
+	w->wrong = err > 0 ? (unsigned)err : 0;
+	return err < 0 ? err : 0;
+}
+
+static int set_up(struct worker *w, const struct options *o)
+{
+	char why[256];
+	int err = read_settings(o, &w->settings, say_setting, w);
+
+	if (err < 0)
+		return err;
+	w->options = o;
 	px_log_open(STDERR_FILENO, w->settings->log_level);
 	w->subscribes = w->settings->subscription != PX_SUBSCRIPTION_NONE;
 	w->withdraw_on_exit = w->settings->on_exit == PX_EXIT_WITHDRAW;
-	if ((err = keep(&w->users_file, w->settings->users_file)) < 0 ||
-	    (err = keep(&w->mailbox_domain, w->settings->mailbox_domain)) < 0 ||
-	    (err = keep(&w->note_lang, w->settings->note_lang)) < 0 || (err = keep_notes(w)) < 0 ||
+	if ((err = keep(&w->note_lang, w->settings->note_lang)) < 0 || (err = keep_notes(w)) < 0 ||
 	    (err = px_loop_new(&w->loop, turn, w)) < 0 || (err = open_signals(w)) < 0)
 		return err;
 	su_log_redirect(NULL, sofia_says, NULL);
@@ -958,33 +873,30 @@ static int set_up(struct worker *w, const struct options *o)
 	if ((err = open_http(w)) < 0 || (err = open_sip(w)) < 0 || (err = make_engine(w, now)) < 0)
 		return err;
 	err = px_board_new(&w->board, o->board_fd, (uint32_t)w->settings->max_users,
-	                   (unsigned)w->settings->gateways, now, why);
+	                   PX_BOARD_GATEWAYS_MAX, now, why);
 	if (err < 0)
 		px_log(PX_LOG_ERROR, "%s", why);
 	if (err == 0 && o->control_fd >= 0)
 		err = px_control_new(&w->control, w->loop, o->control_fd, command, w);
-	return err < 0 ? err : load_users(w);
+	return err < 0 ? err : load(w, now);
 }
 
 static void run(struct worker *w)
 {
 	const struct px_now now = px_loop_now(w->loop);
 	const struct px_engine_counts c = px_engine_counts(w->engine);
-	unsigned gateways = (unsigned)w->settings->gateways;
-	unsigned servers = (unsigned)w->settings->presence_servers;
+	unsigned gateways = 0;
 
+	for (unsigned i = 0; i < px_engine_pool(w->engine)->n; i++)
+		gateways += px_engine_pool(w->engine)->gateway[i].health != PX_GW_LEAVING;
 	w->loaded = 0;
 	px_board_each(w->board, restore_user, w);
 	px_log(PX_LOG_NOTICE,
 	       "start version=" PX_VERSION
 	       " users=%u gateways=%u presence_servers=%u taken_over=%u",
-	       c.users, gateways, servers, w->loaded);
+	       c.users, gateways, w->servers, w->loaded);
 	if (c.users == 0)
 		px_log(PX_LOG_WARN, "there are no users; give user or users_file");
-	px_settings_free(w->settings);
-	w->settings = NULL;
-	malloc_trim(
-	    0); /* the settings' text and lists may have been larger than all that follows */
 	w->beat_at = now.mono;
 	w->stats_at = px_after(now, STATS_MS);
 	px_loop_mark(w->loop);
@@ -997,6 +909,7 @@ static void tear_down(struct worker *w)
 	px_buf_free(&w->check_rows);
 	px_control_free(w->control);
 	px_sip_free(w->sip);
+	px_live_free(w->live);
 	px_http_free(w->http);
 	px_engine_free(w->engine);
 	px_board_free(w->board);
@@ -1007,12 +920,9 @@ static void tear_down(struct worker *w)
 	}
 	px_loop_free(w->loop);
 	px_settings_free(w->settings);
-	free(w->users_file);
-	free(w->mailbox_domain);
 	free(w->note_lang);
 	for (int i = 0; i < PX_NOTES; i++)
 		free(w->note[i]);
-	free(w->source);
 }
 
 /* ---- the troubleshooter, without the service ---- */
@@ -1036,10 +946,18 @@ struct trial {
 	unsigned n;
 };
 
+static void say_user_line(void *arg, const char *complaint)
+{
+	(void)arg;
+	px_log(PX_LOG_ERROR, "users_file: %s", complaint);
+}
+
 static int try_user(void *arg, const struct px_user_config *u)
 {
 	struct trial *t = arg;
 
+	if (!u->mailbox) /* a line that is wrong */
+		return 0;
 	if (t->key ? strcmp(t->key, u->key) != 0 : !u->on)
 		return 0;
 	t->mailbox[t->n] = strdup(u->mailbox);
@@ -1108,7 +1026,7 @@ static int check(struct worker *w, const struct options *o)
 	const char **name = NULL;
 	const struct px_settings *s;
 	unsigned wrong = 0;
-	int err = read_settings(w, o);
+	int err = read_settings(o, &w->settings, say_setting, w);
 
 	if (err < 0)
 		return err;
@@ -1171,7 +1089,7 @@ static int help(void)
 	    "                    the former one knew there\n"
 	    "  --control-fd N    where commands come from\n"
 	    "\n"
-	    "It logs on stderr. SIGTERM ends it, SIGHUP makes it read users_file again.\n"
+	    "It logs on stderr. SIGTERM ends it, SIGHUP makes it read settings and files again.\n"
 	    "\n%s",
 	    out.data ? out.data : "");
 	px_buf_free(&out);
@@ -1242,7 +1160,7 @@ int main(int argc, char **argv)
 		; /* it has said what there is to say */
 	else if (err < 0)
 		px_log(PX_LOG_ERROR, "%s: not started (%s)", settings_name(&o), strerror(-err));
-	else if (o.test && w.wrong + w.refused > 0)
+	else if (o.test && w.wrong + px_live_counts(w.live).refused > 0)
 		err = -EINVAL; /* said line by line; a worker would start with the others */
 	else if (o.test)
 		px_log(PX_LOG_NOTICE, "%s: good", settings_name(&o));

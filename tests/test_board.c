@@ -327,7 +327,7 @@ static void gateways_and_counts(void **state)
 	assert_true(px_engine_user_put(e, "a@example.test", "a@example.test", true, now) >= 0);
 	px_board_counts(b->board, e, (struct px_board_counts){.refused = 3});
 	for (unsigned i = 0; i < 2; i++)
-		px_board_gateway(b->board, i, &px_engine_pool(e)->gateway[i]);
+		px_board_gateway(b->board, i, &px_engine_pool(e)->gateway[i], PX_FROM_CFG, "");
 	assert_true(px_board_counts_read(b->reader, &c));
 	assert_int_equal(c.users, 1);
 	assert_int_equal(c.refused, 3);

@@ -127,7 +127,7 @@ static void gateway(struct bench *b, enum px_health health, const char *error)
 	px_engine_free(e);
 	strcpy(g.name, name);
 	snprintf(g.last_error, sizeof g.last_error, "%s", error);
-	px_board_gateway(b->board, 0, &g);
+	px_board_gateway(b->board, 0, &g, PX_FROM_CFG, "");
 }
 
 /* ---- $exchange(what=>aor) ---- */

@@ -120,7 +120,7 @@ static void gateway(struct bench *b, unsigned i, const char *name, enum px_healt
 		snprintf(g.last_error, sizeof g.last_error, "HTTP 503 away");
 		g.last_error_at.ms = (int64_t)(WALL - 30) * 1000;
 	}
-	px_board_gateway(b->board, i, &g);
+	px_board_gateway(b->board, i, &g, PX_FROM_CFG, "");
 }
 
 /* An engine without users, only for its counts of gateways. */
@@ -427,9 +427,9 @@ static void shows_gateways_and_counts(void **state)
 	px_show_gateways(b->reader, &r);
 	assert_string_equal(
 	    b->out.data,
-	    "name=cas1 health=up users=3 requests=7 errors=0 in_flight=0 limit=0 concurrency=0 "
+	    "name=cas1 health=up origin=cfg users=3 requests=7 errors=0 in_flight=0 limit=0 concurrency=0 "
 	    "probing=no last_error= \n"
-	    "name=cas2 health=down users=3 requests=7 errors=1 in_flight=0 limit=0 concurrency=0 "
+	    "name=cas2 health=down origin=cfg users=3 requests=7 errors=1 in_flight=0 limit=0 concurrency=0 "
 	    "probing=no last_error=HTTP 503 away last_error_at=2026-11-23T08:59:30Z ");
 	assert_int_equal(px_stat(b->reader, PX_STAT_gateways_up, shown_now), 1);
 	assert_int_equal(px_stat(b->reader, PX_STAT_gateways_down, shown_now), 1);

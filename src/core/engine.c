@@ -657,6 +657,7 @@ bool px_engine_user(const struct px_engine *e, uint32_t id, struct px_user_view 
 	                             .key = u->key,
 	                             .mailbox = u->mailbox,
 	                             .on = u->on,
+	                             .leaving = u->leaving,
 	                             .watch = (enum px_watch_state)u->watch.state,
 	                             .gateway = u->gateway,
 	                             .subscription = u->subscription,

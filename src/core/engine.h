@@ -178,7 +178,7 @@ struct px_user_view {
 	uint32_t id;
 	uint32_t generation;
 	const char *key, *mailbox;
-	bool on;
+	bool on, leaving; /* leaving: removed, and withdrawn before it is forgotten */
 	enum px_watch_state watch;
 	int gateway;               /* PX_NO_GATEWAY: none */
 	const char *subscription;  /* NULL: none */

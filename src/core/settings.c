@@ -186,11 +186,12 @@ static bool number(struct slice v, int64_t *out)
 
 /* ---- repeated settings ---- */
 
-static void free_gateway(struct px_gateway_config *g)
+void px_gateway_config_free(struct px_gateway_config *g)
 {
 	free(g->url);
 	free(g->host);
 	free(g->ca_file);
+	g->url = g->host = g->ca_file = NULL;
 }
 
 /* host, from an URI that has it with brackets, in lower case */
@@ -319,6 +320,23 @@ static const char *gateway(struct reading *r, struct px_gateway_config *g, struc
 	return wrong;
 }
 
+int px_settings_gateway(const struct px_settings *s, const char *text, size_t n,
+                        struct px_gateway_config *out, char why[PX_WHY_MAX])
+{
+	struct reading r = {.s = NULL};
+	const char *wrong = gateway(&r, out, trimmed(text, n));
+
+	if (out->tls_min == TLS_NOT_GIVEN)
+		out->tls_min = (enum px_tls)s->tls_min;
+	if (!wrong && !out->ca_file && s->ca_file)
+		out->ca_file = copy(&r, (struct slice){s->ca_file, strlen(s->ca_file)});
+	if (!wrong && !r.oom)
+		return 0;
+	px_gateway_config_free(out);
+	snprintf(why, PX_WHY_MAX, "%s", wrong ? wrong : strerror(ENOMEM));
+	return wrong ? -EINVAL : -ENOMEM;
+}
+
 static void take_gateway(struct reading *r, unsigned line, struct slice v)
 {
 	struct px_settings *s = r->s;
@@ -343,7 +361,7 @@ static void take_gateway(struct reading *r, unsigned line, struct slice v)
 	}
 	if (wrong)
 		px_complain(&r->said, line, "gateway", "%s", wrong);
-	free_gateway(&g);
+	px_gateway_config_free(&g);
 }
 
 static void take_user(struct reading *r, unsigned line, struct slice v)
@@ -1049,7 +1067,7 @@ void px_settings_free(struct px_settings *s)
 	if (!s)
 		return;
 	for (size_t i = 0; i < s->gateways; i++)
-		free_gateway(&s->gateway[i]);
+		px_gateway_config_free(&s->gateway[i]);
 	for (size_t i = 0; i < s->users; i++) {
 		free(s->user[i].key);
 		free(s->user[i].mailbox);
@@ -1071,6 +1089,71 @@ void px_settings_free(struct px_settings *s)
 		else if (row[i].name && row[i].kind < INTEGER)
 			free(*(char **)((char *)s + row[i].at));
 	free(s);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_servers(const struct px_settings *a, const struct px_settings *b)
+{
+	bool same = a->presence_servers == b->presence_servers;
+
+	for (size_t i = 0; i < a->presence_servers && same; i++)
+		same = strcmp(a->presence_server[i].uri, b->presence_server[i].uri) == 0;
+	return same;
+}
+
+static bool same(const struct setting *t, const struct px_settings *a, const struct px_settings *b)
+{
+	const char *x = (const char *)a + t->at, *y = (const char *)b + t->at;
+
+	switch (t->kind) {
+	case INTEGER:
+	case SECONDS:
+		return *(const int64_t *)x == *(const int64_t *)y;
+	case BOOLEAN:
+		return *(const bool *)x == *(const bool *)y;
+	case CHOICE:
+	case COMPAT:
+		return *(const unsigned *)x == *(const unsigned *)y;
+	case GATEWAYS:
+	case USERS:
+		return true;
+	case SERVERS:
+		return same_servers(a, b);
+	case MAP:
+		return memcmp(a->map, b->map, sizeof *a->map) == 0;
+	case NOTES:
+		for (int i = 0; i < PX_NOTES; i++)
+			if (!same_text(a->note[i], b->note[i]))
+				return false;
+		return true;
+	default:
+		return same_text(*(char *const *)x, *(char *const *)y);
+	}
+}
+
+unsigned px_settings_fixed(const struct px_settings *was, const struct px_settings *now,
+                           px_said_h *said, void *arg)
+{
+	static const char *const live[] = {"gateways_file", "account", "password",
+	                                   "password_file", "ca_file", "tls_min",
+	                                   "users_file",    "mailbox_domain"};
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ROWS; i++) {
+		bool fixed = row[i].name;
+
+		for (size_t k = 0; k < sizeof live / sizeof *live && fixed; k++)
+			fixed = strcmp(row[i].name, live[k]) != 0;
+		if (!fixed || same(&row[i], was, now))
+			continue;
+		said(arg, row[i].name);
+		n++;
+	}
+	return n;
 }
 
 /* A cell of a Markdown table: a bar would end it. */

@@ -170,6 +170,13 @@ struct list {
 	bool begun; /* the first record has been seen: no header any more */
 };
 
+/* The line is wrong, but whose it is can be told. */
+static int keep(struct list *l, struct px_user_config *u)
+{
+	u->mailbox = NULL;
+	return l->user(l->arg, u);
+}
+
 /* One line. 0, also when it was wrong; or what ends it all. */
 static int take(struct list *l, unsigned no, struct field line, char *scratch)
 {
@@ -217,30 +224,30 @@ static int take(struct list *l, unsigned no, struct field line, char *scratch)
 		if (px_mailbox(column[1].s, column[1].n, mailbox)) {
 			px_complain(c, no, NULL, "%s is not a mailbox; write user@domain",
 			            px_shown(column[1].s, column[1].n, shown));
-			return 0;
+			return keep(l, &u);
 		}
 	} else if (px_user_mailbox(key, l->mailbox_domain, mailbox)) {
 		px_complain(c, no, NULL, "%s makes no mailbox; write it in the second column",
 		            px_shown(key, strlen(key), shown));
-		return 0;
+		return keep(l, &u);
 	}
 	u.on = column[2].n == 0 || is(column[2], "on");
 	u.quiet = is(column[3], "quiet");
 	if (!u.on && !is(column[2], "off")) {
 		px_complain(c, no, NULL, "%s in the third column; give on or off",
 		            px_shown(column[2].s, column[2].n, shown));
-		return 0;
+		return keep(l, &u);
 	}
 	if (!u.quiet && column[3].n > 0 && !is(column[3], "remind")) {
 		px_complain(c, no, NULL, "%s in the fourth column; give remind or quiet",
 		            px_shown(column[3].s, column[3].n, shown));
-		return 0;
+		return keep(l, &u);
 	}
 	err = px_seen_add(&l->seen, key, no, &earlier);
 	if (err == -EEXIST) {
 		px_complain(c, no, NULL, "%s stands in line %u already; that one counts",
 		            px_shown(key, strlen(key), shown), earlier);
-		return 0;
+		return keep(l, &u);
 	}
 	return err ? err : l->user(l->arg, &u);
 }

@@ -10,8 +10,9 @@
 
 struct px_board {
 	struct px_board_head *head;
-	uint32_t *row_of; /* engine's id -> row + 1 */
-	uint32_t ids;     /* of row_of */
+	uint32_t *row_of;  /* engine's id -> row + 1 */
+	uint32_t ids;      /* of row_of */
+	uint32_t gateways; /* rows of them */
 	uint32_t *free_row;
 	uint32_t frees, frees_cap;
 };
@@ -410,7 +411,16 @@ void px_board_forget(struct px_board *b, const char *key)
 
 /* ---- the rest ---- */
 
-void px_board_gateway(struct px_board *b, unsigned i, const struct px_gateway *g)
+static void put_gateway(struct px_board *b, unsigned i, const struct px_board_gateway_state *s)
+{
+	struct px_board_gateway *at = px_board_gateway_at(b->head, i);
+
+	if (i < b->head->gateways)
+		store_cell(&at->state.sequence, at->state.copy[0], s, sizeof *s);
+}
+
+void px_board_gateway(struct px_board *b, unsigned i, const struct px_gateway *g,
+                      enum px_board_origin origin, const char *given)
 {
 	struct px_board_gateway_state s = {.last_error_at = g->last_error_at.ms,
 	                                   .requests = g->requests,
@@ -420,14 +430,42 @@ void px_board_gateway(struct px_board *b, unsigned i, const struct px_gateway *g
 	                                   .limit = g->limit,
 	                                   .concurrency = g->concurrency,
 	                                   .health = g->health,
-	                                   .probing = g->probing};
-	struct px_board_gateway *at = px_board_gateway_at(b->head, i);
+	                                   .probing = g->probing,
+	                                   .origin = origin};
 
-	if (i >= b->head->gateways)
-		return;
 	snprintf(s.name, sizeof s.name, "%s", g->name);
 	snprintf(s.last_error, sizeof s.last_error, "%.*s", PX_BOARD_ERROR_MAX, g->last_error);
-	store_cell(&at->state.sequence, at->state.copy[0], &s, sizeof s);
+	snprintf(s.given, sizeof s.given, "%s", given);
+	put_gateway(b, i, &s);
+}
+
+void px_board_gateway_removed(struct px_board *b, unsigned i, const char *name)
+{
+	struct px_board_gateway_state s = {.health = PX_BOARD_REMOVED, .origin = PX_FROM_RPC};
+
+	snprintf(s.name, sizeof s.name, "%s", name);
+	put_gateway(b, i, &s);
+}
+
+void px_board_gateways(struct px_board *b, unsigned n)
+{
+	b->gateways = n < b->head->gateways ? n : b->head->gateways;
+}
+
+void px_board_each_gateway(struct px_board *b, px_board_each_gateway_h *each, void *arg)
+{
+	struct px_board_counts c;
+	struct px_board_gateway_state g;
+
+	if (!px_board_load_cell(&c, sizeof c, &b->head->counts.sequence, b->head->counts.copy[0]))
+		return;
+	for (uint32_t i = 0; i < c.gateways && i < b->head->gateways; i++) {
+		const struct px_board_gateway *at = px_board_gateway_at(b->head, i);
+
+		if (px_board_load_cell(&g, sizeof g, &at->state.sequence, at->state.copy[0]) &&
+		    g.name[0])
+			each(arg, &g);
+	}
 }
 
 void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_board_counts also)
@@ -456,7 +494,7 @@ void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_bo
 	also.sip_window = esc->window;
 	also.sip_in_flight = esc->in_flight;
 	also.login = pool->login;
-	also.gateways = pool->n;
+	also.gateways = pool->n > b->gateways ? pool->n : b->gateways;
 	also.epoch = (uint32_t)atomic_load_explicit(&b->head->epoch, memory_order_relaxed);
 	store_cell(&b->head->counts.sequence, b->head->counts.copy[0], &also, sizeof also);
 }

@@ -36,9 +36,16 @@ void px_board_drop(struct px_board *b, uint32_t user); /* the engine's id */
 void px_board_forget(struct px_board *b,
                      const char *key); /* a user that only a former worker knew */
 
-void px_board_gateway(struct px_board *b, unsigned i, const struct px_gateway *g);
+/* given: as a command wrote it, or "". */
+void px_board_gateway(struct px_board *b, unsigned i, const struct px_gateway *g,
+                      enum px_board_origin origin, const char *given);
+void px_board_gateway_removed(struct px_board *b, unsigned i, const char *name);
+void px_board_gateways(struct px_board *b, unsigned n); /* rows of them, from the next counts on */
+/* Every gateway's row of a former worker. */
+typedef void px_board_each_gateway_h(void *arg, const struct px_board_gateway_state *g);
+void px_board_each_gateway(struct px_board *b, px_board_each_gateway_h *each, void *arg);
 
-/* `also` has what the engine doesn't know (log_lost, refused, started_at); the rest of it is filled
+/* `also` has what the engine doesn't know (log_lost, refused, started_at, reloads ...); the rest of it is filled
  * in. */
 void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_board_counts also);
 

@@ -31,17 +31,18 @@
 #define REFUSAL_MAX 65536    /* of a 401's body, which nobody reads */
 #define LOGINS_MAX 6         /* of one request */
 #define HEADERS_MAX 65536
-#define HEAD_MAX 4096        /* of them that are kept */
-#define FORM_MS 10000        /* for each step of a login by form */
-#define FORM_AGAIN 2         /* logins by form for one request, as sessions end */
+#define HEAD_MAX 4096 /* of them that are kept */
+#define FORM_MS 10000 /* for each step of a login by form */
+#define FORM_AGAIN 2  /* logins by form for one request, as sessions end */
 #define RETRY_AFTER_MAX_S 86400
 #define LINES_MAX 12 /* headers of a request's own */
 #define BUCKETS 256  /* some 600 streams and as many requests at most */
 #define EVENTS 64    /* descriptors served in one round of the loop */
 
 struct gateway {
-	char *url, *name;
-	size_t origin; /* bytes of the URL before its path */
+	unsigned place;
+	char *url, *name, *ca_file; /* the last one NULL: the system's */
+	size_t origin;              /* bytes of the URL before its path */
 	struct px_auth_gateway auth;
 	enum px_method told; /* the login that the log was last told of */
 	unsigned char end_point[PX_KERBEROS_BINDING_MAX]; /* what a token is bound to (RFC 5929) */
@@ -52,6 +53,8 @@ struct gateway {
 	int tls_min;
 	char *forms_root;      /* NULL: no forms there */
 	struct px_forms forms; /* one login and one session for all its requests */
+	struct px_mono
+	    changed_at; /* what was connected before isn't used any more; not set: never */
 };
 
 struct request {
@@ -71,10 +74,10 @@ struct request {
 	size_t sent;                          /* of its body */
 	struct curl_slist headers[LINES_MAX]; /* its own, then the common ones */
 	char *affinity;                       /* one of them: Cookie */
-	char *authorization;                  /* a header too: Negotiate and its token, or a form's cookies */
-	struct curl_slist login;              /* it, then the others */
-	char *cookie;                         /* the affinity that the answer sets */
-	struct px_buf head;                   /* lines of the answer that were asked for */
+	char *authorization;     /* a header too: Negotiate and its token, or a form's cookies */
+	struct curl_slist login; /* it, then the others */
+	char *cookie;            /* the affinity that the answer sets */
+	struct px_buf head;      /* lines of the answer that were asked for */
 	int64_t got, ceiling;
 	size_t header_bytes;
 	bool cancelled; /* from within a callback: dropped when the library has returned */
@@ -94,7 +97,7 @@ struct px_http {
 	struct px_loop *loop;
 	CURLM *multi;
 	int epoll, timer;
-	struct gateway *gateway;
+	struct gateway **gateway; /* by place; NULL: none */
 	unsigned gateways;
 	char *account, *password; /* NULL: nobody logs in */
 	enum px_auth auth;
@@ -827,7 +830,8 @@ static void form_answered(struct request *f, CURLcode code)
 		break;
 	case PX_FORMS_GIVEN_UP:
 		snprintf(g->why, sizeof g->why, "%s", why);
-		if (finding && status == 401) { /* forms were switched off: ask again what is offered */
+		if (finding &&
+		    status == 401) { /* forms were switched off: ask again what is offered */
 			g->auth.method = PX_METHOD_ASK;
 			for (struct request *r; (r = waiting_at(h, g));) {
 				r->method = PX_METHOD_ASK;
@@ -868,7 +872,8 @@ static void finish(struct request *r, CURLcode code)
 	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &retry_after);
 	a.status = (int)status;
-	form = (a.fail == PX_HTTP_ANSWERED || r->over) && status > 0 && status != 401 && about_login(r);
+	form = (a.fail == PX_HTTP_ANSWERED || r->over) && status > 0 && status != 401 &&
+	       about_login(r);
 	if (form)
 		a.fail = PX_HTTP_ANSWERED;
 	if (form && log_in_by_form(r, &a.status))
@@ -1034,6 +1039,14 @@ static bool prepare(struct request *r, int64_t timeout_ms)
 	SET(SSLVERSION, version[r->gateway->tls_min]);
 	if (r->gateway->tls_min < 12)
 		SET(SSL_CIPHER_LIST, "DEFAULT@SECLEVEL=0");
+	if (r->gateway->changed_at.ms != 0) {
+		const struct px_now now = px_loop_now(h->loop);
+		const int64_t age_s = (now.mono.ms - r->gateway->changed_at.ms) / 1000;
+
+		/* libcurl knows neither our stores nor when they changed, and counts whole seconds */
+		SET(FRESH_CONNECT, age_s < 2 ? 1L : 0L);
+		SET(MAXLIFETIME_CONN, age_s < 2 ? 1L : (long)age_s - 1);
+	}
 	SET(SSL_SESSIONID_CACHE, 0L); /* it would be kept by this handle alone */
 	SET(SSL_CTX_FUNCTION, on_ssl_ctx);
 	SET(SSL_CTX_DATA, r);
@@ -1092,13 +1105,13 @@ static void add(struct px_http *h, struct request *r)
 static void ask_form(struct px_http *h, struct gateway *g, bool post)
 {
 	static char type[] = "Content-Type: application/x-www-form-urlencoded",
-		    cookie[] = "Cookie: " PX_FORMS_COOKIE;
+	            cookie[] = "Cookie: " PX_FORMS_COOKIE;
 	struct request *f = calloc(1, sizeof *f);
 	struct px_buf destination = px_buf_new(4096);
 
 	if (!f)
 		abort(); /* as for any request */
-	*f = (struct request){.id = UINT64_MAX - (uint64_t)(g - h->gateway),
+	*f = (struct request){.id = UINT64_MAX - (uint64_t)g->place,
 	                      .gateway = g,
 	                      .method = PX_METHOD_ASK,
 	                      .form = true,
@@ -1165,14 +1178,13 @@ static void log_in(struct request *r)
 	if (r->late_at.ms != 0 && r->late_at.ms - now.mono.ms < wait)
 		wait = r->late_at.ms > now.mono.ms ? r->late_at.ms - now.mono.ms : 0;
 	r->bound = g->certificates;
-	px_kerberos_ask(r->h->kerberos, (unsigned)(g - r->h->gateway), r->id, g->end_point,
-	                g->end_point_len, wait);
+	px_kerberos_ask(r->h->kerberos, g->place, r->id, g->end_point, g->end_point_len, wait);
 }
 
 static void on_ticket(void *arg, unsigned host, uint64_t id, const struct px_ticket_answer *t)
 {
 	struct px_http *h = arg;
-	struct gateway *g = &h->gateway[host];
+	struct gateway *g = h->gateway[host];
 	struct request *r = id == PX_KERBEROS_NOBODY ? NULL : find(h, id);
 	char why[PX_DETAIL_MAX];
 
@@ -1247,12 +1259,12 @@ void px_http_start(struct px_http *h, uint64_t id, int gateway, struct px_wire *
 	struct request *r = calloc(1, sizeof *r);
 
 	assert(!h->inside);
-	assert(gateway >= 0 && (unsigned)gateway < h->gateways);
+	assert(gateway >= 0 && (unsigned)gateway < h->gateways && h->gateway[gateway]);
 	if (!r)
 		abort(); /* without it there is no way to keep the promise of one done() */
 	*r = (struct request){.id = id,
-	                      .gateway = &h->gateway[gateway],
-	                      .session = h->gateway[gateway].forms.logins,
+	                      .gateway = h->gateway[gateway],
+	                      .session = h->gateway[gateway]->forms.logins,
 	                      .wire = *wire,
 	                      .ceiling = ceiling};
 	*wire = px_wire_new();
@@ -1285,100 +1297,263 @@ void px_http_cancel(struct px_http *h, uint64_t id)
 
 /* ---- making and ending ---- */
 
-static int trust(struct px_http *h, unsigned i, const struct px_http_gateway *from, char *why)
+static bool same_file(const char *a, const char *b)
 {
-	struct gateway *g = &h->gateway[i];
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
 
-	for (unsigned k = 0; k < i; k++) {
-		const char *other = (from - i + k)->ca_file;
+/* The certificates of a file, for the caller to free; NULL: why says it. */
+static X509_STORE *load_store(const char *ca_file, char *why)
+{
+	X509_STORE *store = X509_STORE_new();
 
-		if ((other && from->ca_file) ? strcmp(other, from->ca_file) == 0
-		                             : other == from->ca_file) {
-			g->trusted = h->gateway[k].trusted;
-			X509_STORE_up_ref(g->trusted);
-			return 0;
-		}
+	if (!store) {
+		snprintf(why, PX_HTTP_WHY, "%s", strerror(ENOMEM));
+		return NULL;
 	}
-	g->trusted = X509_STORE_new();
-	if (!g->trusted)
-		return -ENOMEM;
 	/* as libcurl does: an issuer or server in the file is trusted, though its own root isn't
 	 * there */
-	X509_STORE_set_flags(g->trusted, X509_V_FLAG_PARTIAL_CHAIN);
+	X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
 	ERR_clear_error();
-	if (from->ca_file ? X509_STORE_load_file(g->trusted, from->ca_file)
-	                  : X509_STORE_set_default_paths(g->trusted))
-		return 0;
+	if (ca_file ? X509_STORE_load_file(store, ca_file) : X509_STORE_set_default_paths(store))
+		return store;
 	snprintf(why, PX_HTTP_WHY, "ca_file %s: no certificates could be read from it (%s)",
-	         from->ca_file ? from->ca_file : "of the system",
-	         access(from->ca_file ? from->ca_file : "/", R_OK) < 0
+	         ca_file ? ca_file : "of the system",
+	         access(ca_file ? ca_file : "/", R_OK) < 0
 	             ? strerror(errno)
 	             : ERR_reason_error_string(ERR_peek_last_error()));
 	ERR_clear_error();
-	return -EINVAL;
+	X509_STORE_free(store);
+	return NULL;
+}
+
+static void gateway_free(struct gateway *g)
+{
+	if (!g)
+		return;
+	X509_STORE_free(g->trusted);
+	px_forms_end(&g->forms);
+	free(g->forms_root);
+	free(g->url);
+	free(g->name);
+	free(g->ca_file);
+	free(g);
+}
+
+/* Is it a URL that may be asked? And whose: *host is to be given to curl_free(). */
+static bool host_of(const char *text, char **host)
+{
+	CURLU *url = curl_url();
+	bool good = url && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
+	            strncasecmp(text, "https://", 8) == 0 &&
+	            curl_url_get(url, CURLUPART_HOST, host, 0) == CURLUE_OK;
+
+	curl_url_cleanup(url);
+	return good;
+}
+
+/* Without what it trusts; NULL: why says it. */
+static struct gateway *gateway_new(const struct px_http *h, const struct px_http_gateway *from,
+                                   char *why)
+{
+	struct gateway *g = calloc(1, sizeof *g);
+	char *host;
+
+	if (!host_of(from->url, &host)) {
+		snprintf(why, PX_HTTP_WHY,
+		         "gateway %.150s: must be a URL that begins with https://", from->url);
+		free(g);
+		return NULL;
+	}
+	curl_free(host);
+	if (!g)
+		return NULL;
+	g->tls_min = from->tls_min;
+	g->auth = px_auth_gateway(h->account ? h->auth : PX_AUTH_AUTO);
+	g->told = g->auth.method;
+	g->url = strdup(from->url);
+	g->origin = 8 + strcspn(from->url + 8, "/?#");
+	g->name = strdup(from->name ? from->name : from->url);
+	g->ca_file = from->ca_file ? strdup(from->ca_file) : NULL;
+	const bool forms = from->forms_root && h->auth == PX_AUTH_AUTO && h->account;
+	g->forms_root = forms ? strdup(from->forms_root) : NULL;
+	if (g->url && g->name && (g->ca_file || !from->ca_file) && (g->forms_root || !forms))
+		return g;
+	gateway_free(g);
+	return NULL;
+}
+
+static int gateway_room(struct px_http *h, int place)
+{
+	struct gateway **more = h->gateway;
+
+	if ((unsigned)place < h->gateways)
+		return 0;
+	more = realloc(more, ((unsigned)place + 1) * sizeof(struct gateway *));
+	if (!more)
+		return -ENOMEM;
+	while (h->gateways <= (unsigned)place)
+		more[h->gateways++] = NULL;
+	h->gateway = more;
+	return 0;
+}
+
+/* What is under way at a gateway ends. */
+static void cut(struct px_http *h, const struct gateway *g)
+{
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (struct request *r = h->bucket[i], *next; r; r = next) {
+			next = r->next;
+			if (r->gateway != g || r->cancelled)
+				continue;
+			if (r->form) { /* nobody but us waits for it */
+				drop(r);
+				continue;
+			}
+			finish_by_us(r, PX_HTTP_CUT, 0, "the gateway's settings have changed");
+			next = h->bucket[i]; /* done() may have cancelled others */
+		}
+}
+
+/* Tickets are for the hosts in the gateways' URLs. */
+static int ticket_host(struct px_http *h, unsigned place, const char *url)
+{
+	char *host = NULL;
+	int err;
+
+	if (!h->kerberos)
+		return 0;
+	if (!host_of(url, &host))
+		return -EINVAL;
+	err = px_kerberos_host(h->kerberos, place, host);
+	curl_free(host);
+	return err;
+}
+
+/* `fresh`: files are read again, whoever else has read them. */
+static int put(struct px_http *h, int place, const struct px_http_gateway *from,
+               X509_STORE *trusted, bool fresh, char *why)
+{
+	struct gateway *g, *was;
+	int err = gateway_room(h, place);
+
+	if (err < 0)
+		return err;
+	g = gateway_new(h, from, why);
+	if (!g)
+		return *why ? -EINVAL : -ENOMEM;
+	for (unsigned k = 0; k < h->gateways && !trusted && !fresh; k++)
+		if (h->gateway[k] && same_file(h->gateway[k]->ca_file, from->ca_file))
+			trusted = h->gateway[k]->trusted;
+	if (trusted)
+		X509_STORE_up_ref(trusted);
+	g->trusted = trusted ? trusted : load_store(from->ca_file, why);
+	err = g->trusted ? 0 : -EINVAL;
+	was = h->gateway[place];
+	if (err == 0 && !was)
+		err = ticket_host(h, (unsigned)place, from->url);
+	if (err < 0) {
+		gateway_free(g);
+		return err;
+	}
+	g->place = (unsigned)place;
+	if (fresh)
+		g->changed_at = px_loop_now(h->loop).mono;
+	if (was) {
+		cut(h, was);
+		ticket_host(h, (unsigned)place, from->url);
+		g->told = was->told;
+		gateway_free(was);
+	}
+	h->gateway[place] = g;
+	return 0;
+}
+
+int px_http_gateway_put(struct px_http *h, int place, const struct px_http_gateway *g,
+                        char why[PX_HTTP_WHY])
+{
+	int err;
+
+	why[0] = '\0';
+	err = put(h, place, g, NULL, true, why);
+	if (err < 0 && !why[0])
+		snprintf(why, PX_HTTP_WHY, "%s", strerror(-err));
+	return err;
+}
+
+void px_http_gateway_drop(struct px_http *h, int place)
+{
+	if ((unsigned)place >= h->gateways)
+		return;
+	if (h->kerberos)
+		px_kerberos_host(h->kerberos, (unsigned)place, NULL);
+	if (h->gateway[place])
+		cut(h, h->gateway[place]); /* a login at most */
+	gateway_free(h->gateway[place]);
+	h->gateway[place] = NULL;
+}
+
+int px_http_gateway_check(const struct px_http_gateway *g, char why[PX_HTTP_WHY])
+{
+	X509_STORE *store;
+	char *host;
+
+	if (!host_of(g->url, &host)) {
+		snprintf(why, PX_HTTP_WHY,
+		         "gateway %.150s: must be a URL that begins with https://", g->url);
+		return -EINVAL;
+	}
+	curl_free(host);
+	store = load_store(g->ca_file, why);
+	X509_STORE_free(store);
+	return store ? 0 : -EINVAL;
+}
+
+static void wipe(char *secret)
+{
+	if (secret)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
+int px_http_login(struct px_http *h, const char *account, const char *password)
+{
+	char *a, *p;
+
+	if (strcmp(h->account, account) == 0 && strcmp(h->password, password) == 0)
+		return 0;
+	a = strdup(account);
+	p = strdup(password);
+	if (!a || !p) {
+		free(a);
+		wipe(p);
+		return -ENOMEM;
+	}
+	free(h->account);
+	wipe(h->password);
+	h->account = a;
+	h->password = p;
+	for (unsigned i = 0; i < h->gateways; i++)
+		if (h->gateway[i]) {
+			h->gateway[i]->auth = px_auth_gateway(h->auth);
+			if (h->gateway[i]->forms.state == PX_FORMS_IN)
+				px_forms_end(&h->gateway[i]->forms);
+		}
+	if (h->kerberos)
+		px_kerberos_renew(h->kerberos);
+	return 1;
 }
 
 /* `like`: whose certificates are trusted there are trusted here; NULL: the files are read. */
 static int add_gateways(struct px_http *h, const struct px_http_config *c,
                         const struct px_http *like, char *why)
 {
-	h->gateway = calloc(c->gateways, sizeof *h->gateway);
-	if (!h->gateway)
-		return -ENOMEM;
-	for (unsigned i = 0; i < c->gateways; i++) {
-		const struct px_http_gateway *from = &c->gateway[i];
-		CURLU *url = curl_url();
-		bool good = url && curl_url_set(url, CURLUPART_URL, from->url, 0) == CURLUE_OK;
+	int err = 0;
 
-		curl_url_cleanup(url);
-		h->gateways++;
-		if (!good || strncasecmp(from->url, "https://", 8) != 0) {
-			snprintf(why, PX_HTTP_WHY,
-			         "gateway %.150s: must be a URL that begins with https://",
-			         from->url);
-			return -EINVAL;
-		}
-		h->gateway[i].tls_min = from->tls_min;
-		h->gateway[i].auth = px_auth_gateway(c->account ? c->auth : PX_AUTH_AUTO);
-		h->gateway[i].told = h->gateway[i].auth.method;
-		h->gateway[i].url = strdup(from->url);
-		h->gateway[i].origin = 8 + strcspn(from->url + 8, "/?#");
-		h->gateway[i].name = strdup(from->name ? from->name : from->url);
-		const bool forms = from->forms_root && c->auth == PX_AUTH_AUTO && c->account;
-		h->gateway[i].forms_root = forms ? strdup(from->forms_root) : NULL;
-		if (!h->gateway[i].url || !h->gateway[i].name ||
-		    (forms && !h->gateway[i].forms_root))
-			return -ENOMEM;
-		int err = like ? 0 : trust(h, i, from, why);
-
-		if (err < 0)
-			return err;
-		if (like) {
-			h->gateway[i].trusted = like->gateway[i].trusted;
-			X509_STORE_up_ref(h->gateway[i].trusted);
-		}
-	}
-	return 0;
-}
-
-/* Tickets are for the hosts in the gateways' URLs. */
-static int open_kerberos(struct px_http *h)
-{
-	CURLU *url = curl_url();
-	char **host = calloc(h->gateways, sizeof *host);
-	bool good = url && host;
-	int err = -ENOMEM;
-
-	for (unsigned i = 0; i < h->gateways && good; i++)
-		good = curl_url_set(url, CURLUPART_URL, h->gateway[i].url, 0) == CURLUE_OK &&
-		       curl_url_get(url, CURLUPART_HOST, &host[i], 0) == CURLUE_OK;
-	if (good)
-		err = px_kerberos_new(&h->kerberos, h->loop, (const char *const *)host, h->gateways,
-		                      on_ticket, h);
-	for (unsigned i = 0; i < h->gateways && host; i++)
-		curl_free(host[i]);
-	free(host);
-	curl_url_cleanup(url);
+	for (unsigned i = 0; i < c->gateways && err == 0; i++)
+		if (!like || like->gateway[i])
+			err = put(h, (int)i, &c->gateway[i],
+			          like ? like->gateway[i]->trusted : NULL, false, why);
 	return err;
 }
 
@@ -1436,14 +1611,14 @@ static int open_http(struct px_http **out, struct px_loop *loop, const struct px
 	}
 	h->multi = curl_multi_init();
 	err = (!c->account || (h->account && h->password)) && h->multi ? 0 : -ENOMEM;
+	if (err == 0 && c->account && (c->auth == PX_AUTH_AUTO || c->auth == PX_AUTH_NEGOTIATE))
+		err = px_kerberos_new(&h->kerberos, loop, on_ticket, h);
 	if (err == 0)
 		err = add_gateways(h, c, like, why);
 	if (err == 0)
 		err = add_headers(h);
 	if (err == 0)
 		err = open_descriptors(h);
-	if (err == 0 && c->account && (c->auth == PX_AUTH_AUTO || c->auth == PX_AUTH_NEGOTIATE))
-		err = open_kerberos(h);
 	if (err < 0) {
 		if (!why[0])
 			snprintf(why, PX_HTTP_WHY, "%s", strerror(-err));
@@ -1481,10 +1656,12 @@ int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
 
 	snprintf(why, PX_HTTP_WHY, "%s", strerror(ENOMEM));
 	for (unsigned i = 0; g && i < h->gateways; i++)
-		g[i] = (struct px_http_gateway){.name = h->gateway[i].name,
-		                                .url = h->gateway[i].url,
-		                                .tls_min = h->gateway[i].tls_min,
-		                                .forms_root = h->gateway[i].forms_root};
+		if (h->gateway[i])
+			g[i] = (struct px_http_gateway){.name = h->gateway[i]->name,
+			                                .url = h->gateway[i]->url,
+			                                .ca_file = h->gateway[i]->ca_file,
+			                                .tls_min = h->gateway[i]->tls_min,
+			                                .forms_root = h->gateway[i]->forms_root};
 	if (g)
 		err = open_http(out, h->loop, &c, h, why);
 	free(g);
@@ -1493,7 +1670,7 @@ int px_http_like(struct px_http **out, const struct px_http *h, bool anonymous,
 
 const char *px_http_url(const struct px_http *h, unsigned gateway)
 {
-	return h->gateway[gateway].url;
+	return gateway < h->gateways && h->gateway[gateway] ? h->gateway[gateway]->url : NULL;
 }
 
 void px_http_free(struct px_http *h)
@@ -1511,19 +1688,12 @@ void px_http_free(struct px_http *h)
 	}
 	if (h->timer >= 0)
 		close(h->timer);
-	for (unsigned i = 0; i < h->gateways; i++) {
-		X509_STORE_free(h->gateway[i].trusted);
-		px_forms_end(&h->gateway[i].forms);
-		free(h->gateway[i].forms_root);
-		free(h->gateway[i].url);
-		free(h->gateway[i].name);
-	}
+	for (unsigned i = 0; i < h->gateways; i++)
+		gateway_free(h->gateway[i]);
 	free(h->gateway);
 	curl_slist_free_all(h->headers);
 	free(h->account);
-	if (h->password)
-		explicit_bzero(h->password, strlen(h->password));
-	free(h->password);
+	wipe(h->password);
 	free(h);
 	curl_global_cleanup();
 }

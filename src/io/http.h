@@ -72,6 +72,23 @@ const char *px_http_url(const struct px_http *h, unsigned gateway); /* borrowed 
 void px_http_free(struct px_http *h); /* ends everything, calls nothing */
 
 /*
+ * Gateways while it runs, by their place, as the engine has it. put: a new one, or the one there with another URL, ca_file or tls_min: then what
+ * is under way there ends in PX_HTTP_CUT, and no connection that was made before is used again. 0, or a negative errno and why, and
+ * nothing has changed. drop: nothing may be under way there.
+ */
+int px_http_gateway_put(struct px_http *h, int place, const struct px_http_gateway *g,
+                        char why[PX_HTTP_WHY]);
+void px_http_gateway_drop(struct px_http *h, int place);
+/* Could it be put? As above. */
+int px_http_gateway_check(const struct px_http_gateway *g, char why[PX_HTTP_WHY]);
+
+/*
+ * What is sent from now on goes with this account and password (copied; the former are wiped), tickets are got anew. 1: they are others than before; 0: the
+ * same, nothing has changed; -ENOMEM.
+ */
+int px_http_login(struct px_http *h, const char *account, const char *password);
+
+/*
  * Starts one request; takes *wire's bytes. Never fails visibly: what can't be started ends in
  * done(PX_HTTP_LOCAL). The ceiling is in bytes of the answer's body (0: a stream: none, and small
  * buffers). timeout_ms from now to the end of the answer, 0: none; a connection has 8 s to be made

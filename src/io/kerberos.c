@@ -8,6 +8,7 @@
 #include <krb5.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,12 +38,13 @@ struct job {
 
 struct host {
 	char *name;
-	bool started;
+	bool started, ended; /* ended: its thread frees it */
 	pthread_cond_t wanted;
 	struct job *first, **last;
 	/* its thread's alone */
 	gss_cred_id_t cred;
 	struct px_mono cred_ends;
+	unsigned renewal; /* that the credentials are of */
 };
 
 /* What threads and loop share; freed by the last of them. */
@@ -52,10 +54,12 @@ struct shared {
 	bool ended;
 	int event;
 	struct job *results;
-	struct host *host;
+	struct host **host; /* by number; NULL: none. The loop's alone, as is `hosts` */
 	unsigned hosts;
+	atomic_uint renewal; /* counts accounts */
 	/* the account at the KDC: one asks at a time, the others then find the ticket or the refusal */
 	pthread_mutex_t account;
+	unsigned refused_in; /* renewal */
 	struct px_mono refused_until;
 	char refused_why[WHY_MAX];
 };
@@ -126,14 +130,21 @@ static enum px_ticket failed(struct job *j, OM_uint32 major, OM_uint32 minor)
 	return meaning(minor);
 }
 
-/* A keytab's tickets stay in memory, unless the environment says where else. */
-static gss_const_key_value_set_t store(void)
-{
-	static gss_key_value_element_desc in_memory = {"ccache", "MEMORY:pua_exchange"};
-	static const gss_key_value_set_desc keytab = {1, &in_memory};
+/* A keytab's tickets stay in memory, unless the environment says where else; another keytab's elsewhere in it. */
+struct store {
+	char name[48];
+	gss_key_value_element_desc in_memory;
+	gss_key_value_set_desc keytab;
+};
 
-	return getenv("KRB5_CLIENT_KTNAME") && !getenv("KRB5CCNAME") ? &keytab
-	                                                             : GSS_C_NO_CRED_STORE;
+static gss_const_key_value_set_t store(struct store *s, unsigned renewal)
+{
+	if (!getenv("KRB5_CLIENT_KTNAME") || getenv("KRB5CCNAME"))
+		return GSS_C_NO_CRED_STORE;
+	snprintf(s->name, sizeof s->name, "MEMORY:pua_exchange.%u", renewal);
+	s->in_memory = (gss_key_value_element_desc){"ccache", s->name};
+	s->keytab = (gss_key_value_set_desc){1, &s->in_memory};
+	return &s->keytab;
 }
 
 /* The account's own ticket: found, or got from the KDC. s->account is held. */
@@ -142,13 +153,14 @@ static enum px_ticket ask_kdc(struct shared *s, struct host *h, struct job *j)
 	gss_OID_set_desc krb5 = {1, (gss_OID)gss_mech_krb5};
 	OM_uint32 major, minor, ignored, lifetime = 0;
 	enum px_ticket ticket = PX_TICKET_MADE;
+	struct store at;
 
-	if (s->refused_until.ms > j->asked.mono.ms) {
+	if (s->refused_in == h->renewal && s->refused_until.ms > j->asked.mono.ms) {
 		snprintf(j->why, sizeof j->why, "%s", s->refused_why);
 		return PX_TICKET_REFUSED;
 	}
 	major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE, &krb5,
-	                              GSS_C_INITIATE, store(), &h->cred, NULL, NULL);
+	                              GSS_C_INITIATE, store(&at, h->renewal), &h->cred, NULL, NULL);
 	if (!GSS_ERROR(major)) /* asks whoever has to be asked */
 		major = gss_inquire_cred(&minor, h->cred, NULL, &lifetime, NULL, NULL);
 	if (GSS_ERROR(major)) {
@@ -159,6 +171,7 @@ static enum px_ticket ask_kdc(struct shared *s, struct host *h, struct job *j)
 	}
 	if (ticket == PX_TICKET_REFUSED) {
 		s->refused_until = px_after(j->asked, REFUSED_MS);
+		s->refused_in = h->renewal;
 		snprintf(s->refused_why, sizeof s->refused_why, "%s", j->why);
 	}
 	h->cred_ends = px_after(j->asked, (int64_t)lifetime * 1000);
@@ -169,9 +182,13 @@ static enum px_ticket ask_kdc(struct shared *s, struct host *h, struct job *j)
 
 static enum px_ticket get_credentials(struct shared *s, struct host *h, struct job *j)
 {
+	const unsigned renewal = atomic_load(&s->renewal);
 	OM_uint32 ignored;
 	enum px_ticket ticket;
 
+	if (h->renewal != renewal)
+		gss_release_cred(&ignored, &h->cred);
+	h->renewal = renewal;
 	if (h->cred && h->cred_ends.ms - SPARE_MS > j->asked.mono.ms)
 		return PX_TICKET_MADE;
 	gss_release_cred(&ignored, &h->cred);
@@ -265,6 +282,21 @@ static enum px_ticket make_token(struct host *h, struct job *j)
 	return ticket;
 }
 
+static void host_free(struct host *h)
+{
+	struct job *j;
+
+	if (!h)
+		return;
+	while ((j = h->first)) {
+		h->first = j->next;
+		job_free(j);
+	}
+	pthread_cond_destroy(&h->wanted);
+	free(h->name);
+	free(h);
+}
+
 static void shared_drop(struct shared *s)
 {
 	unsigned left;
@@ -279,14 +311,8 @@ static void shared_drop(struct shared *s)
 		s->results = j->next;
 		job_free(j);
 	}
-	for (unsigned i = 0; i < s->hosts; i++) {
-		while ((j = s->host[i].first)) {
-			s->host[i].first = j->next;
-			job_free(j);
-		}
-		pthread_cond_destroy(&s->host[i].wanted);
-		free(s->host[i].name);
-	}
+	for (unsigned i = 0; i < s->hosts; i++)
+		host_free(s->host[i]);
 	free(s->host);
 	if (s->event >= 0)
 		close(s->event);
@@ -323,9 +349,9 @@ static void *serve(void *arg)
 	for (;;) {
 		struct job *j;
 
-		while (!h->first && !s->ended)
+		while (!h->first && !s->ended && !h->ended)
 			pthread_cond_wait(&h->wanted, &s->lock);
-		if (s->ended)
+		if (s->ended || h->ended)
 			break;
 		j = h->first;
 		h->first = j->next;
@@ -338,8 +364,11 @@ static void *serve(void *arg)
 		pthread_mutex_lock(&s->lock);
 		give_back(s, j);
 	}
+	const bool ours = h->ended; /* nobody else knows it any more */
 	pthread_mutex_unlock(&s->lock);
 	gss_release_cred(&minor, &h->cred);
+	if (ours)
+		host_free(h);
 	shared_drop(s);
 	return NULL;
 }
@@ -402,7 +431,7 @@ static void answered(void *arg)
 /* What hasn't been begun never will be. */
 static void take_back(struct px_kerberos *k, const struct waiter *w)
 {
-	struct host *h = &k->shared->host[w->host];
+	struct host *h = k->shared->host[w->host];
 
 	pthread_mutex_lock(&k->shared->lock);
 	for (struct job **at = &h->first; *at; at = &(*at)->next) {
@@ -469,12 +498,12 @@ void px_kerberos_ask(struct px_kerberos *k, unsigned host, uint64_t id, const vo
                      size_t n, int64_t wait_ms)
 {
 	struct shared *s = k->shared;
-	struct host *h = &s->host[host];
+	struct host *h = host < s->hosts ? s->host[host] : NULL;
 	struct job *j = calloc(1, sizeof *j);
 	struct waiter *w = calloc(1, sizeof *w);
 	const struct px_now now = px_loop_now(k->loop);
 
-	assert(host < s->hosts && n <= sizeof j->binding);
+	assert(h && n <= sizeof j->binding);
 	if (!j || !w)
 		abort(); /* without them there is no way to keep the promise of one done() */
 	*w = (struct waiter){.next = k->waiters,
@@ -516,10 +545,63 @@ void px_kerberos_cancel(struct px_kerberos *k, uint64_t id)
 	}
 }
 
-static struct shared *shared_new(const char *const *host, unsigned hosts)
+int px_kerberos_host(struct px_kerberos *k, unsigned number, const char *name)
+{
+	struct shared *s = k->shared;
+	struct host *h;
+
+	if (number >= s->hosts) {
+		struct host **more = realloc(s->host, (number + 1) * sizeof(struct host *));
+
+		if (!more)
+			return -ENOMEM;
+		while (s->hosts <= number)
+			more[s->hosts++] = NULL;
+		s->host = more;
+	}
+	/* whoever still waits there waits for a ticket that nobody needs */
+	for (struct waiter **at = &k->waiters; *at;) {
+		struct waiter *w = *at;
+
+		if (w->host != number) {
+			at = &w->next;
+			continue;
+		}
+		take_back(k, w);
+		*at = w->next;
+		free(w);
+	}
+	h = s->host[number];
+	s->host[number] = NULL;
+	if (h && h->started) {
+		pthread_mutex_lock(&s->lock);
+		h->ended = true;
+		pthread_cond_signal(&h->wanted);
+		pthread_mutex_unlock(&s->lock);
+	} else {
+		host_free(h);
+	}
+	if (!name)
+		return 0;
+	h = calloc(1, sizeof *h);
+	if (!h || !(h->name = strdup(name))) {
+		free(h);
+		return -ENOMEM;
+	}
+	h->last = &h->first;
+	pthread_cond_init(&h->wanted, NULL);
+	s->host[number] = h;
+	return 0;
+}
+
+void px_kerberos_renew(struct px_kerberos *k)
+{
+	atomic_fetch_add(&k->shared->renewal, 1);
+}
+
+static struct shared *shared_new(void)
 {
 	struct shared *s = calloc(1, sizeof *s);
-	bool good;
 
 	if (!s)
 		return NULL;
@@ -527,23 +609,13 @@ static struct shared *shared_new(const char *const *host, unsigned hosts)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->account, NULL);
 	s->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	s->host = calloc(hosts, sizeof *s->host);
-	good = s->event >= 0 && s->host;
-	for (unsigned i = 0; i < hosts && s->host; i++) {
-		s->hosts++;
-		s->host[i].last = &s->host[i].first;
-		pthread_cond_init(&s->host[i].wanted, NULL);
-		s->host[i].name = strdup(host[i]);
-		good = good && s->host[i].name;
-	}
-	if (good)
+	if (s->event >= 0)
 		return s;
 	shared_drop(s);
 	return NULL;
 }
 
-int px_kerberos_new(struct px_kerberos **out, struct px_loop *loop, const char *const *host,
-                    unsigned hosts, px_ticket_h *done, void *arg)
+int px_kerberos_new(struct px_kerberos **out, struct px_loop *loop, px_ticket_h *done, void *arg)
 {
 	struct px_kerberos *k = calloc(1, sizeof *k);
 	int err = -ENOMEM;
@@ -551,7 +623,7 @@ int px_kerberos_new(struct px_kerberos **out, struct px_loop *loop, const char *
 	if (!k)
 		return -ENOMEM;
 	*k = (struct px_kerberos){.loop = loop, .timer = -1, .done = done, .arg = arg};
-	k->shared = shared_new(host, hosts);
+	k->shared = shared_new();
 	if (!k->shared)
 		goto failed;
 	k->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -587,7 +659,8 @@ void px_kerberos_free(struct px_kerberos *k)
 		pthread_mutex_lock(&k->shared->lock);
 		k->shared->ended = true;
 		for (unsigned i = 0; i < k->shared->hosts; i++)
-			pthread_cond_signal(&k->shared->host[i].wanted);
+			if (k->shared->host[i])
+				pthread_cond_signal(&k->shared->host[i]->wanted);
 		pthread_mutex_unlock(&k->shared->lock);
 		shared_drop(k->shared);
 	}

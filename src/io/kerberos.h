@@ -43,11 +43,19 @@ struct px_ticket_answer {
 /* host: the number that ask() was given. Never from within ask(). */
 typedef void px_ticket_h(void *arg, unsigned host, uint64_t id, const struct px_ticket_answer *a);
 
-/* host: names or addresses, borrowed for the call. 0 or a negative errno; *out on success only. */
-int px_kerberos_new(struct px_kerberos **out, struct px_loop *loop, const char *const *host,
-                    unsigned hosts, px_ticket_h *done, void *arg);
+/* Knows no host yet. 0 or a negative errno; *out on success only. */
+int px_kerberos_new(struct px_kerberos **out, struct px_loop *loop, px_ticket_h *done, void *arg);
 /* Calls nothing. A thread that waits for a KDC ends by itself when it has its answer; it owns what it needs until then. */
 void px_kerberos_free(struct px_kerberos *k);
+
+/*
+ * Which host this number stands for from now on; NULL: none. Its thread, if there was one for another name, ends when it is through with what it
+ * waits for. Nobody may be waiting there. 0 or -ENOMEM (then it stands for none).
+ */
+int px_kerberos_host(struct px_kerberos *k, unsigned number, const char *name);
+
+/* Account, keytab or ticket cache are others now: tickets are got anew, refusals forgotten. */
+void px_kerberos_renew(struct px_kerberos *k);
 
 /*
  * Wants a token for HTTP/host, bound to `binding` (RFC 5929: "tls-server-end-point:" and the hash; n 0: to nothing). `done` is

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * live.h - users, gateways, account and password as they are wanted: at the start, when they are read again, and by command.
+ *
+ * What is wanted comes from sources: settings, users_file, commands. A reading begins with everything being parsed and checked. A source that can't be
+ * read, or has something wrong that isn't one user's line, changes nothing; the others count all the same. Then users are compared by key and
+ * put a slice per turn. Only who came from a source goes when that source doesn't have him any more; whoever was switched by command stays as he was
+ * switched, and a gateway that was added or removed by command likewise.
+ */
+#ifndef PX_LIVE_H
+#define PX_LIVE_H
+
+#include "core/engine.h"
+#include "io/board.h"
+#include "io/http.h"
+#include "px_control.h"
+#include "px_settings.h"
+
+struct px_live;
+
+struct px_live_config {
+	struct px_engine *engine; /* it has the settings' gateways, in their order; so has http */
+	struct px_http *http;
+	struct px_settings *
+	    settings; /* taken, unless new() fails; without what users they list when load() has ended */
+	/* Reads the settings again: 0 and *out, the caller's to free; or a negative errno, and what is wrong was said. */
+	int (*read)(void *arg, struct px_settings **out, px_said_h *said, void *said_arg);
+	void *arg;
+};
+
+/* 0 or -ENOMEM. */
+int px_live_new(struct px_live **out, const struct px_live_config *c);
+void px_live_free(struct px_live *l); /* NULL is fine */
+
+/* All users of all sources, at the start. How many lines of users_file were wrong, or a negative errno; what is wrong was logged. */
+int px_live_load(struct px_live *l, struct px_now now);
+
+/* Reads everything again, or once more when a reading is under way. */
+void px_live_reload(struct px_live *l, struct px_now now);
+/* The next slice of it. */
+void px_live_turn(struct px_live *l, struct px_now now);
+bool px_live_busy(const struct px_live *l);
+/* The reading that ended since the last call, as lines NAME=VALUE; false: none has. */
+bool px_live_ended(struct px_live *l, char said[PX_CONTROL_SAID_MAX + 1]);
+
+enum px_board_origin px_live_origin(const struct px_live *l, uint32_t user);
+/* A user that somebody else put is from there; 0 or -ENOMEM. */
+int px_live_claim(struct px_live *l, uint32_t user, enum px_board_origin origin);
+
+/* Switches one user by command. mailbox "": the one it has, or the one that mailbox_domain gives. Its id, or a negative errno and why. */
+int64_t px_live_switch(struct px_live *l, const char *key, const char *mailbox, bool on,
+                       enum px_board_origin origin, struct px_now now, const char **why);
+
+/* A gateway by command: as the setting is written, or the name of one that was removed. 0, or a negative errno and why. */
+int px_live_gateway_add(struct px_live *l, const char *text, struct px_now now,
+                        char why[PX_WHY_MAX]);
+int px_live_gateway_remove(struct px_live *l, const char *name, struct px_now now,
+                           char why[PX_WHY_MAX]);
+/* What commands did to gateways, as the board of a former process tells: before load(). */
+void px_live_gateways_restore(struct px_live *l, struct px_board *b, struct px_now now);
+/* Nothing is under way there any more. */
+void px_live_gateway_gone(struct px_live *l, int place);
+/* All of them, and those that were removed by command, as they stand on the board. */
+void px_live_gateways_put(struct px_live *l, struct px_board *b);
+
+struct px_live_counts {
+	unsigned refused;     /* users for whom there was no room */
+	unsigned reloads;     /* that ended */
+	unsigned wrong;       /* complaints of the last reading */
+	uint32_t reloaded_at; /* s since 1970; 0: never */
+};
+struct px_live_counts px_live_counts(const struct px_live *l);
+
+#endif

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What changes while the worker runs: SIGHUP reads settings and files again."""
+
+import signal
+import time
+
+from harness import wait_until
+
+
+def reload(w, timeout=5):
+    """The line that says what became of it."""
+    since = w.mark()
+    w.worker.process.send(signal.SIGHUP)
+    return w.wait_said(" reload users=", timeout, since)[-1]
+
+
+def gateways(w, *names, **options):
+    """The file's lines for these servers."""
+    return "".join(f"{w.sim.cas[name]['url']};name={name}{options.get(name, '')}\n"
+                   for name in names)
+
+
+def pool(world, folder, first, **settings):
+    """Three servers, of which the file has the first ones."""
+    file = folder / "gateways"
+    w = world(cas=3, **settings)
+    del w.settings["gateway"]
+    w.settings["gateways_file"] = file
+    w.worker.write(w.settings)
+    file.write_text(gateways(w, *first))
+    return w, file
+
+
+def test_gateways_come_and_go(world, folder):
+    """Who was at the one that goes is followed elsewhere, and what changed meanwhile is shown; nobody
+    is published twice, nobody else moves."""
+    w, file = pool(world, folder, ["cas1", "cas2"], users=30)
+    w.start()
+    before = w.homes()
+    assert set(before.values()) == {"cas1", "cas2"}
+    file.write_text(gateways(w, "cas2", "cas3"))
+    publishes = len(w.presence.publishes)
+    said = reload(w)
+    assert 'gateways_added="cas3" gateways_removed="cas1"' in said, said
+    for aor in w.aors[:5]:
+        w.meet(aor, "-60", "+3600")
+    wait_until(lambda: set(w.homes()) == set(w.aors) and "cas1" not in w.homes().values(), 15,
+               lambda: f"everybody elsewhere: {w.per_cas()}\n{w.log()}")
+    w.wait_right(timeout=5)
+    after = w.homes()
+    assert all(after[aor] == "cas2" for aor in w.aors if before[aor] == "cas2")
+    w.wait_said("gateway=cas3 up")
+    assert len(w.presence.publishes) == publishes + 5
+    # the subscriptions of the old one were ended, not left
+    wait_until(lambda: w.sim.counters()["cas"]["cas1"]["subscriptions"] == 0, 5,
+               lambda: w.sim.counters()["cas"]["cas1"])
+
+
+def test_a_wrong_gateway_changes_nothing(world, folder):
+    """Each wrong line is named, and users are read all the same."""
+    users = folder / "users"
+    w, file = pool(world, folder, ["cas1", "cas2"], users=6, users_file=users)
+    w.settings["user"] = w.aors[:2]
+    w.worker.write(w.settings)
+    users.write_text(f"{w.aors[2]}\n")
+    w.worker.start()
+    w.wait_followed(w.aors[:3])
+    homes = w.homes()
+    for wrong, words in ((gateways(w, "cas1") + "http://cas2\n", "gateways_file line 2"),
+                         (gateways(w, "cas1", cas1=";ca=/dev/null"), "no certificates")):
+        file.write_text(wrong)
+        since = w.mark()
+        users.write_text("".join(f"{aor}\n" for aor in w.aors[2:4]))
+        reload(w)
+        assert w.said(words, since), w.log()
+        w.wait_followed(w.aors[:4])
+        assert all(w.homes()[aor] == home for aor, home in homes.items())
+    # what is wrong with one user's line is that user's matter; whose it is must be told
+    users.write_text(f"{w.aors[2]},,maybe\n{w.aors[4]}\n")
+    said = reload(w)
+    assert "wrong=" in said and "removed=1" in said, said
+    w.wait_followed(w.aors[:3] + w.aors[4:5])
+    users.write_text(f"nobody\n{w.aors[4]}\n")
+    said = reload(w)
+    assert "removed=0" in said and "nobody of users_file is removed" in said, said
+    users.unlink()
+    assert "removed=0" in reload(w)
+    w.wait_followed(w.aors[:3] + w.aors[4:5])
+
+
+def test_parameters_change(world, folder):
+    """Other certificates are asked for at once, on new connections; nobody moves, nothing is lost."""
+    w, file = pool(world, folder, ["cas1", "cas2"], users=10)
+    w.start()
+    homes = w.homes()
+    ca = folder / "copy.pem"
+    ca.write_bytes((folder / "exchange-sim-ca.pem").read_bytes())
+    file.write_text(gateways(w, "cas1", "cas2", cas1=f";ca={ca}", cas2=";concurrency=3"))
+    said = reload(w)
+    assert 'gateways_changed="cas1, cas2"' in said, said
+    w.meet(w.aors[0], "-60", "+3600")
+    w.meet(w.aors[1], "-60", "+3600")
+    w.wait_right()
+    assert w.wait_followed() == homes
+    assert not w.said("up->down")
+
+
+def test_settings_that_need_a_restart_are_named(world):
+    w = world(users=4)
+    w.start()
+    since = w.mark()
+    w.settings.update(publish_expires=600, resync=120, user=w.aors[:3])
+    w.worker.write(w.settings)
+    said = reload(w)
+    assert "removed=1" in said, said
+    assert [line for line in w.said("counts after a restart", since) if "resync" in line]
+    assert [line for line in w.said("counts after a restart", since) if "publish_expires" in line]
+    w.wait_followed(w.aors[:3])
+
+
+def test_a_new_password(world):
+    """Everything is held until it is there; then all goes on at once, and it cost no login."""
+    w = world(users=30, cas=3)
+    w.start()
+    homes = w.homes()
+    w.sim.request("POST", "/account", {"password": "another"})
+    for aor in w.aors[:4]:
+        w.meet(aor, "-60", "+3600")
+    w.wait_said("pool login open->held")
+    failed = w.sim.counters()["failed_logins"]
+    assert "login=unchanged" in reload(w)
+    w.sim.password_file.write_text("wrong again\n")
+    assert "login=renewed" in reload(w)
+    wait_until(lambda: w.sim.counters()["failed_logins"] == failed + 1, 5, "tried")
+    time.sleep(1)
+    assert w.sim.counters()["failed_logins"] == failed + 1
+    w.sim.password_file.write_text("another\n")
+    reload(w)
+    w.wait_said("pool login open", timeout=5)
+    w.wait_right()
+    assert w.sim.counters()["failed_logins"] == failed + 1
+    assert w.wait_followed() == homes
+
+
+def test_a_new_password_in_time(world):
+    """The account's password and the file change together while requests are under way: what still
+    goes with the old one accuses nobody."""
+    w = world(users=60, cas=2, sim=["--latency-ms", 300])
+    w.start(timeout=30)
+    for aor in w.aors[:20]:
+        w.meet(aor, "-60", "+3600")
+    time.sleep(0.6)  # they are being read
+    w.sim.request("POST", "/account", {"password": "another"})
+    w.sim.password_file.write_text("another\n")
+    since = w.mark()
+    reload(w)
+    w.wait_said("pool login open", 5, since)
+    w.wait_right(timeout=15)
+    assert not w.said("held", since), w.said("login", since)
+    assert w.sim.counters()["failed_logins"] <= 4
