@@ -81,6 +81,7 @@ struct request {
 	struct px_sip *sip;
 	struct server *server;
 	bool waits;          /* for its server's name */
+	bool heard;          /* a provisional answer came */
 	struct place *place; /* where it is; NULL: nowhere */
 	nta_outgoing_t *out; /* NULL: couldn't be sent, or waits */
 	enum px_sip_fail fail; /* what it ends in at its deadline */
@@ -204,7 +205,7 @@ static void end_soon(struct request *r, enum px_sip_fail fail)
  */
 static tport_t *silent_connection(struct request *r)
 {
-	tport_t *tp = r->out && !r->message ? nta_outgoing_transport(r->out) : NULL;
+	tport_t *tp = r->out && !r->heard && !r->message ? nta_outgoing_transport(r->out) : NULL;
 
 	if (tp && r->place->heard_at.ms <= r->sent_at.ms && tport_is_tcp(tp) &&
 	    tport_is_secondary(tp))
@@ -672,6 +673,7 @@ static int on_answer(struct request *r, nta_outgoing_t *out, sip_t const *sip)
 	uint64_t id = r->id;
 
 	if (!ours) {
+		r->heard = true;
 		r->place->heard_at = px_loop_now(s->loop).mono;
 		if (r->place->listed)
 			know_connection(r->place, out);
@@ -755,7 +757,7 @@ static nta_outgoing_t *send_request(struct px_sip *s, struct request *r)
 	return nta_outgoing_tcreate(
 	    r->place->leg, on_answer, r, (url_string_t *)r->place->url,
 	    message ? sip_method_message : sip_method_publish, method_name(r),
-	    (url_string_t *)request_uri, TAG_IF(by_udp, TPTAG_MTU(UINT16_MAX)),
+	    (url_string_t *)request_uri, NTATAG_PASS_100(1), TAG_IF(by_udp, TPTAG_MTU(UINT16_MAX)),
 	    SIPTAG_FROM_STR(from), SIPTAG_TO_STR(to), SIPTAG_CALL_ID_STR(call_id),
 	    SIPTAG_CSEQ_STR(cseq), TAG_IF(!message, SIPTAG_EVENT_STR("presence")),
 	    TAG_IF(message, SIPTAG_DATE_STR(date)), SIPTAG_EXPIRES_STR(expires),
@@ -772,7 +774,7 @@ static nta_outgoing_t *send_request(struct px_sip *s, struct request *r)
 /* Sends it there; it is nowhere now. */
 static void go_to(struct request *r, struct place *to)
 {
-	r->waits = false;
+	r->waits = r->heard = false;
 	r->place = to;
 	to->in_flight++;
 	r->fail = PX_SIP_TIMEOUT;
