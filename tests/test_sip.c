@@ -577,7 +577,7 @@ static void send_message(uint64_t id, const char *key, const char *text, int64_t
 static void plain(char *out, size_t size, const char *in)
 {
 	static const char *const varies[] = {
-	    "Via: ", "Call-ID: ", "Date: ", "User-Agent: ", "CSeq: "};
+	    "Via: ", "Call-ID: ", "Date: ", "User-Agent: ", "CSeq: ", "Authorization: "};
 	size_t n = 0;
 
 	while (*in && n + 1 < size) {
@@ -595,18 +595,69 @@ static void plain(char *out, size_t size, const char *in)
 	}
 }
 
-/* RFC 3428 §4, as it goes out. */
-static void golden_message(void **state)
+static void client_with_login(const char *transport)
 {
-	char got[2048], want[2048];
-	FILE *f = fopen("sip-fixtures/message/reminder.txt", "r");
+	char uri[64], why[PX_SIP_WHY];
+	const char *servers[] = {uri};
+	const struct px_sip_config c = {.server = servers,
+	                                .servers = 1,
+	                                .user = "me",
+	                                .password = "secret",
+	                                .done = on_done,
+	                                .lost = on_lost};
+
+	snprintf(uri, sizeof uri, "sip:127.0.0.1:%d;transport=%s", server.port, transport);
+	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
+		fail_msg("%s", why);
+}
+
+/* What came last is what stands in sip-fixtures. */
+static void assert_golden(const char *path)
+{
+	char got[4096], want[4096];
+	FILE *f = fopen(path, "r");
 	size_t n;
 
-	(void)state;
 	assert_non_null(f);
 	n = fread(want, 1, sizeof want - 1, f);
 	want[n] = '\0';
 	fclose(f);
+	plain(got, sizeof got, server.last);
+	assert_string_equal(got, want);
+}
+
+/* RFC 3903 §4.1 to §4.5, as they go out: initial, then with an ETag, with a login, and removed. */
+static void golden_publish(void **state)
+{
+	static const char *const path[] = {"initial", "modify", "login", "remove"};
+	struct px_action a;
+
+	(void)state;
+	client_with_login("tcp");
+	for (unsigned i = 0; i < 4; i++) {
+		a = publish(i, i == 2 ? "login4@example.test" : "ok J\xc3\xb6rg@example.test",
+		            0, 2000);
+		char file[64];
+
+		if (i != 3)
+			px_buf_str(&a.sip.body, "<presence/>\n");
+		if (i > 0)
+			strcpy(a.sip.etag, "dx200xyz");
+		if (i == 3)
+			a.sip.expires = 0;
+		b.stop_after = i + 1;
+		px_sip_publish(b.sip, &a);
+		run(3000);
+		assert_answered(i, 200);
+		snprintf(file, sizeof file, "sip-fixtures/publish/%s.txt", path[i]);
+		assert_golden(file);
+	}
+}
+
+/* RFC 3428 §4, as it goes out. */
+static void golden_message(void **state)
+{
+	(void)state;
 	client("tcp");
 	send_message(0, "ok J\xc3\xb6rg@example.test",
 	             "Besprechung 10:00\xe2\x80\x93"
@@ -615,8 +666,7 @@ static void golden_message(void **state)
 	             2000);
 	run(3000);
 	assert_answered(0, 200);
-	plain(got, sizeof got, server.last);
-	assert_string_equal(got, want);
+	assert_golden("sip-fixtures/message/reminder.txt");
 }
 
 static void message_from_somebody_else(void **state)
@@ -942,22 +992,6 @@ static void redirections(void **state)
 	}
 }
 
-static void client_with_login(const char *transport)
-{
-	char uri[64], why[PX_SIP_WHY];
-	const char *servers[] = {uri};
-	const struct px_sip_config c = {.server = servers,
-	                                .servers = 1,
-	                                .user = "me",
-	                                .password = "secret",
-	                                .done = on_done,
-	                                .lost = on_lost};
-
-	snprintf(uri, sizeof uri, "sip:127.0.0.1:%d;transport=%s", server.port, transport);
-	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
-		fail_msg("%s", why);
-}
-
 /* Challenged once, then every request brings its credentials, until the nonce is too old. */
 static void logins(void **state)
 {
@@ -1155,6 +1189,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(initial_udp),
 	    T(initial_tcp),
+	    T(golden_publish),
 	    T(golden_message),
 	    T(message_from_somebody_else),
 	    T(nobody_answers_the_message),
