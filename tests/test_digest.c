@@ -41,10 +41,12 @@ static void examples_of_the_rfcs(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 2; i++) {
 		const char *const params[] = {
-		    "realm=\"http-auth@example.org\"", "qop=\"auth, auth-int\"",
+		    "realm=\"http-auth@example.org\"",
+		    "qop=\"auth, auth-int\"",
 		    rfc7616[i].algorithm,
 		    "nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\"",
-		    "opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"", NULL};
+		    "opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"",
+		    NULL};
 		struct px_digest d = {0};
 
 		assert_true(px_digest_take(&d, "Digest", params, &mufasa));
@@ -55,8 +57,8 @@ static void examples_of_the_rfcs(void **state)
 		assert_non_null(strstr(text, "Digest username=\"Mufasa\", "
 		                             "realm=\"http-auth@example.org\", "));
 		assert_non_null(strstr(text, ", qop=auth, nc=00000001"));
-		assert_non_null(strstr(
-		    text, ", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""));
+		assert_non_null(
+		    strstr(text, ", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\""));
 		assert_non_null(strstr(text, ", uri=\"/dir/index.html\""));
 	}
 }
@@ -123,8 +125,12 @@ static void sessions(void **state)
 
 static void what_servers_write(void **state)
 {
-	const char *const odd[] = {"Realm=\"a \\\"quoted\\\" realm\"", "NONCE=\"n\\\\x\"",
-	                           "stale=TRUE", "qop=auth", "algorithm=md5", NULL};
+	const char *const odd[] = {"Realm=\"a \\\"quoted\\\" realm\"",
+	                           "NONCE=\"n\\\\x\"",
+	                           "stale=TRUE",
+	                           "qop=auth",
+	                           "algorithm=md5",
+	                           NULL};
 	const char *const old[] = {"realm=r", "nonce=n", NULL};
 	struct px_digest d;
 
@@ -181,9 +187,12 @@ static void what_cannot_be_answered(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(examples_of_the_rfcs),    cmocka_unit_test(example_of_rfc_2617),
-	    cmocka_unit_test(counts),                  cmocka_unit_test(sessions),
-	    cmocka_unit_test(what_servers_write),      cmocka_unit_test(what_cannot_be_answered),
+	    cmocka_unit_test(examples_of_the_rfcs),
+	    cmocka_unit_test(example_of_rfc_2617),
+	    cmocka_unit_test(counts),
+	    cmocka_unit_test(sessions),
+	    cmocka_unit_test(what_servers_write),
+	    cmocka_unit_test(what_cannot_be_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

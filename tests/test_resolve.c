@@ -167,15 +167,14 @@ static void *serve(void *arg)
 			return NULL;
 		n = recvfrom(dns.fd, in, sizeof in, 0, (struct sockaddr *)&from, &size);
 		if (n > 16 && !__atomic_load_n(&dns.silent, __ATOMIC_SEQ_CST))
-			sendto(dns.fd, out, answer(in, (size_t)n, out), 0,
-			       (struct sockaddr *)&from, size);
+			sendto(dns.fd, out, answer(in, (size_t)n, out), 0, (struct sockaddr *)&from,
+			       size);
 	}
 }
 
 static int start_dns(void **state)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET,
-	                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t size = sizeof a;
 
 	(void)state;

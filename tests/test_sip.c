@@ -119,8 +119,9 @@ static void serve_login(struct connection *c, const struct sockaddr_in *from, co
 
 	snprintf(expect, sizeof expect, "nonce=\"n%u\"", nonce);
 	if (proxy && !other) {
-		answer(out, sizeof out, in, "407 Proxy",
-		       "Proxy-Authenticate: Digest realm=\"p\", nonce=\"x\", algorithm=SHA-256\r\n");
+		answer(
+		    out, sizeof out, in, "407 Proxy",
+		    "Proxy-Authenticate: Digest realm=\"p\", nonce=\"x\", algorithm=SHA-256\r\n");
 	} else if (user[5] != '-' && www && strstr(www, expect) && ++uses <= limit &&
 	           strstr(www, "realm=\"example.test\"") && strstr(www, "uri=\"sip:login")) {
 		answer(out, sizeof out, in, "200 OK", "SIP-ETag: in\r\nExpires: 600\r\n");
@@ -635,8 +636,8 @@ static void golden_publish(void **state)
 	(void)state;
 	client_with_login("tcp");
 	for (unsigned i = 0; i < 4; i++) {
-		a = publish(i, i == 2 ? "login4@example.test" : "ok J\xc3\xb6rg@example.test",
-		            0, 2000);
+		a = publish(i, i == 2 ? "login4@example.test" : "ok J\xc3\xb6rg@example.test", 0,
+		            2000);
 		char file[64];
 
 		if (i != 3)
@@ -1049,11 +1050,8 @@ static void client_by_name(const char *transport, const char *hosts)
 {
 	char uri[64], why[PX_SIP_WHY], path[] = "/tmp/px-hosts.XXXXXX";
 	const char *servers[] = {uri};
-	const struct px_sip_config c = {.server = servers,
-	                                .servers = 1,
-	                                .hosts = path,
-	                                .done = on_done,
-	                                .lost = on_lost};
+	const struct px_sip_config c = {
+	    .server = servers, .servers = 1, .hosts = path, .done = on_done, .lost = on_lost};
 	int fd = mkstemp(path);
 
 	assert_true(fd >= 0);

@@ -123,8 +123,7 @@ bool px_digest_take(struct px_digest *d, const char *scheme, const char *const *
 	char text[64] = "";
 
 	if (!scheme || strcasecmp(scheme, "Digest") != 0 || !realm || !nonce ||
-	    !unquote(realm, c.realm, sizeof c.realm) ||
-	    !unquote(nonce, c.nonce, sizeof c.nonce) ||
+	    !unquote(realm, c.realm, sizeof c.realm) || !unquote(nonce, c.nonce, sizeof c.nonce) ||
 	    (opaque && !unquote(opaque, c.opaque, sizeof c.opaque)) ||
 	    !take_algorithm(&c, find(params, "algorithm")))
 		return false;
@@ -178,9 +177,10 @@ int px_digest_answer(struct px_digest *d, const char *user, const char *method, 
 	bool ok;
 
 	snprintf(nc, sizeof nc, "%08x", ++d->nc);
-	ok = hash_of(d, a2, method, uri, (char *)NULL) &&
-	     (d->qop ? hash_of(d, response, d->a1, d->nonce, nc, d->cnonce, "auth", a2, (char *)NULL)
-	             : hash_of(d, response, d->a1, d->nonce, a2, (char *)NULL));
+	ok =
+	    hash_of(d, a2, method, uri, (char *)NULL) &&
+	    (d->qop ? hash_of(d, response, d->a1, d->nonce, nc, d->cnonce, "auth", a2, (char *)NULL)
+	            : hash_of(d, response, d->a1, d->nonce, a2, (char *)NULL));
 	if (!ok)
 		return -ENOTSUP;
 	add_quoted(out, size, &n, "Digest username", user);

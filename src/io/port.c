@@ -20,6 +20,7 @@
 #include <sofia-sip/tport_tag.h>
 
 #include "core/buf.h"
+#include "io/tls.h"
 #include "px_file.h"
 
 #define PORTS_MAX 32 /* local addresses, those of TLS by themselves */
@@ -153,8 +154,11 @@ static int add_tport(struct px_ports *p, struct port *port, const char *uri)
 	const bool tls = port->tls;
 	int err = 0;
 
+	if (tls && !px_tls_begin())
+		return -ENOMEM;
 	if (tls && (err = make_folder(p, folder)) < 0) {
 		remove_folder(folder);
+		px_tls_end();
 		return err;
 	}
 	if (nta_agent_add_tport(
@@ -165,6 +169,7 @@ static int add_tport(struct px_ports *p, struct port *port, const char *uri)
 		err = errno ? -errno : -EIO;
 	if (tls)
 		remove_folder(folder);
+	px_tls_end();
 	return err;
 }
 
@@ -195,12 +200,16 @@ static int make(struct px_ports *p, struct port *port, char why[PX_PORT_WHY])
 		if (port->tls) /* can't have the port of TCP, which listens there, too */
 			snprintf(uri, sizeof uri, "sips:%.*s:*", (int)host, address);
 		else
-			snprintf(uri, sizeof uri, form[i], (int)host, address, number ? number : ":*");
+			snprintf(uri, sizeof uri, form[i], (int)host, address,
+			         number ? number : ":*");
 		err = add_tport(p, port, uri);
 		if (err < 0)
 			snprintf(why, PX_PORT_WHY, "%s %.100s: can't be used for %s: %s",
 			         p->bind ? "sip_bind" : "the local address", address,
-			         port->tls ? "tls" : i == 0 ? "tcp" : "udp", strerror(-err));
+			         port->tls ? "tls"
+			         : i == 0  ? "tcp"
+			                   : "udp",
+			         strerror(-err));
 	}
 	if (err < 0)
 		return err;
@@ -215,6 +224,7 @@ static void close_port(struct port *port)
 		nta_leg_destroy(port->leg);
 	if (port->agent)
 		nta_agent_destroy(port->agent);
+	px_tls_sweep();
 }
 
 nta_leg_t *px_port_for(struct px_ports *p, const struct px_address *to, int *err,

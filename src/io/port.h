@@ -15,7 +15,8 @@
 #define PX_PORT_WHY 256
 
 struct px_port_config {
-	const char *bind;        /* "ADDRESS[:PORT]"; NULL: any port on the address that reaches whoever is sent to */
+	const char *
+	    bind; /* "ADDRESS[:PORT]"; NULL: any port on the address that reaches whoever is sent to */
 	const char *ca_file;     /* who may vouch for a TLS server; NULL: the system's */
 	const char *certificate; /* shown to a TLS server: PEM with its key; NULL: none */
 	unsigned queue;          /* messages that may wait on one connection */
@@ -32,7 +33,7 @@ void px_ports_free(struct px_ports *p); /* after the last transaction on them; N
  * for the operator in why, and a negative errno in *err.
  */
 nta_leg_t *px_port_for(struct px_ports *p, const struct px_address *to, int *err,
-                        char why[PX_PORT_WHY]);
+                       char why[PX_PORT_WHY]);
 
 /* Is what TLS needs there? 0, or a negative errno and a line in why. */
 int px_port_tls_check(const struct px_port_config *c, char why[PX_PORT_WHY]);

@@ -124,9 +124,9 @@ static void add_service(struct px_lookup *l, const char *prefix, const char *nam
 	s->preference = preference;
 	l->services++;
 	one = *s;
-	for (; at > 0 && (l->service[at - 1].order > order ||
-	                  (l->service[at - 1].order == order &&
-	                   l->service[at - 1].preference > preference));
+	for (; at > 0 &&
+	       (l->service[at - 1].order > order ||
+	        (l->service[at - 1].order == order && l->service[at - 1].preference > preference));
 	     at--)
 		l->service[at] = l->service[at - 1];
 	l->service[at] = one;
@@ -198,8 +198,7 @@ static void take_naptr(struct px_lookup *l, const sres_naptr_record_t *n)
 	static const struct {
 		const char *service;
 		enum px_sip_transport transport;
-	} known[] = {
-	    {"SIP+D2U", PX_SIP_UDP}, {"SIP+D2T", PX_SIP_TCP}, {"SIPS+D2T", PX_SIP_TLS}};
+	} known[] = {{"SIP+D2U", PX_SIP_UDP}, {"SIP+D2T", PX_SIP_TCP}, {"SIPS+D2T", PX_SIP_TLS}};
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (n->na_services && n->na_flags && n->na_replace &&
@@ -220,8 +219,8 @@ static void take(struct px_lookup *l, const sres_record_t *r)
 	case sres_type_srv:
 		if (r->sr_srv->srv_target)
 			add_target(l, r->sr_srv->srv_target, r->sr_srv->srv_port,
-			           l->service[l->next_service].transport,
-			           r->sr_srv->srv_priority, r->sr_srv->srv_weight);
+			           l->service[l->next_service].transport, r->sr_srv->srv_priority,
+			           r->sr_srv->srv_weight);
 		break;
 	case sres_type_a:
 		if (inet_ntop(AF_INET, &r->sr_a->a_addr, text, sizeof text))
@@ -321,8 +320,7 @@ static void take_all(struct px_lookup *l, sres_record_t **answers)
 	const unsigned before = l->targets;
 
 	for (sres_record_t **a = answers; a && *a; a++) {
-		if ((*a)->sr_record->r_status != SRES_OK ||
-		    (*a)->sr_record->r_type != l->asking)
+		if ((*a)->sr_record->r_status != SRES_OK || (*a)->sr_record->r_type != l->asking)
 			continue;
 		took(l, (*a)->sr_record->r_ttl);
 		take(l, *a);
@@ -355,8 +353,7 @@ static bool run(struct px_lookup *l)
 			return true;
 		take_all(l, known);
 	}
-	l->done(l->arg, l->address, l->addresses,
-	        l->ttl_s < TTL_MIN_S ? TTL_MIN_S : l->ttl_s);
+	l->done(l->arg, l->address, l->addresses, l->ttl_s < TTL_MIN_S ? TTL_MIN_S : l->ttl_s);
 	free(l);
 	return false;
 }

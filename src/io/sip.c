@@ -27,6 +27,7 @@
 #include "io/log.h"
 #include "io/port.h"
 #include "io/resolve.h"
+#include "io/tls.h"
 #include "px_version.h"
 
 #define CSEQ_MAX 0x7fffffffu /* RFC 3261 §8.1.1.5 */
@@ -36,8 +37,8 @@
 #define CHALLENGES_MAX 4 /* of one request */
 #define LOGINS_MAX 4     /* realms of one server whose challenge is kept */
 #define RETRY_LOOKUP_MS 3000
-#define BY_UDP_MS 600000   /* a TCP that swallowed a long request isn't tried again for so long */
-#define SAY_TLS_MS 60000   /* the same trouble isn't told more often */
+#define BY_UDP_MS 600000 /* a TCP that swallowed a long request isn't tried again for so long */
+#define SAY_TLS_MS 60000 /* the same trouble isn't told more often */
 
 /* An address that requests go to. Owned by those that use it: the server that lists it, the requests that are there. */
 struct place {
@@ -80,20 +81,20 @@ struct request {
 	uint64_t id;
 	struct px_sip *sip;
 	struct server *server;
-	bool waits;          /* for its server's name */
-	bool heard;          /* a provisional answer came */
-	struct place *place; /* where it is; NULL: nowhere */
-	nta_outgoing_t *out; /* NULL: couldn't be sent, or waits */
+	bool waits;            /* for its server's name */
+	bool heard;            /* a provisional answer came */
+	struct place *place;   /* where it is; NULL: nowhere */
+	nta_outgoing_t *out;   /* NULL: couldn't be sent, or waits */
 	enum px_sip_fail fail; /* what it ends in at its deadline */
 	struct px_mono sent_at, deadline;
 	struct request *next, *prev;
 	unsigned moves, hops, challenges; /* to other addresses, redirections, answered */
-	bool answered[2];               /* a challenge of 401, of 407, in this very request */
-	char realm[2][PX_REALM_MAX + 1]; /* its last challenge's */
-	struct px_lookup *lookup;       /* of a redirection */
-	char *contact;                  /* the Request-URI of a redirection; NULL: the user's own */
+	bool answered[2];                 /* a challenge of 401, of 407, in this very request */
+	char realm[2][PX_REALM_MAX + 1];  /* its last challenge's */
+	struct px_lookup *lookup;         /* of a redirection */
+	char *contact; /* the Request-URI of a redirection; NULL: the user's own */
 	char contact_host[HOST_MAX + 1];
-	bool message;              /* MESSAGE, else PUBLISH: the answer is somebody else's than the server's */
+	bool message; /* MESSAGE, else PUBLISH: the answer is somebody else's than the server's */
 	const char *sender, *lang; /* MESSAGE: see engine.h */
 	char key[PX_AOR_MAX + 1];
 	char etag[PX_ETAG_MAX + 1];
@@ -427,11 +428,10 @@ static void look_up(struct server *server)
 {
 	struct px_lookup *l;
 
-	if (server->lookup ||
-	    server->good_until.ms > px_loop_now(server->sip->loop).mono.ms)
+	if (server->lookup || server->good_until.ms > px_loop_now(server->sip->loop).mono.ms)
 		return;
-	l = px_resolve(server->sip->resolver, server->host, server->port, server->transport, resolved,
-	               server);
+	l = px_resolve(server->sip->resolver, server->host, server->port, server->transport,
+	               resolved, server);
 	if (l)
 		server->lookup = l;
 }
@@ -528,8 +528,7 @@ static void next_nonce(struct request *r, const msg_auth_info_t *info, bool prox
 
 /* ---- redirections ---- */
 
-static void contact_resolved(void *arg, const struct px_address *address, unsigned n,
-                             int64_t ttl_s)
+static void contact_resolved(void *arg, const struct px_address *address, unsigned n, int64_t ttl_s)
 {
 	struct request *r = arg;
 	struct place *to = NULL;
@@ -617,8 +616,8 @@ static bool redirected(struct request *r, const sip_t *sip)
 		end_soon(r, PX_SIP_LOCAL);
 		return true;
 	}
-	struct px_lookup *l = px_resolve(r->sip->resolver, r->contact_host, port, transport,
-	                                 contact_resolved, r);
+	struct px_lookup *l =
+	    px_resolve(r->sip->resolver, r->contact_host, port, transport, contact_resolved, r);
 	if (l)
 		r->lookup = l;
 	return true;
@@ -780,6 +779,8 @@ static void go_to(struct request *r, struct place *to)
 	r->fail = PX_SIP_TIMEOUT;
 	r->sent_at = px_loop_now(r->sip->loop).mono;
 	r->out = send_request(r->sip, r);
+	if (to->address.transport == PX_SIP_TLS)
+		px_tls_sweep();
 	if (!r->out)
 		end_soon(r, PX_SIP_LOCAL);
 }
@@ -871,10 +872,11 @@ static int add_server(struct px_sip *s, const char *uri, char *why)
 	server->port = (uint16_t)port;
 	while (transport[0] && strcasecmp(transport, px_sip_transport_name(server->transport)) != 0)
 		if (++server->transport > PX_SIP_TLS) {
-			snprintf(why, PX_SIP_WHY,
-			         "presence_server %.150s: transport=%s isn't known; give udp, tcp or "
-			         "tls",
-			         uri, transport);
+			snprintf(
+			    why, PX_SIP_WHY,
+			    "presence_server %.150s: transport=%s isn't known; give udp, tcp or "
+			    "tls",
+			    uri, transport);
 			return -EINVAL;
 		}
 	s->servers++;

@@ -36,9 +36,9 @@ struct px_sip_config {
 	unsigned servers;
 	const char *bind; /* "ADDRESS[:PORT]", IPv6 in brackets; NULL: any port on the address that
 	                     reaches each server. TLS takes any port of that address */
-	const char *user, *password; /* digest; NULL: challenges aren't answered */
-	const char *ca_file;         /* who may vouch for a server; NULL: the system's */
-	const char *certificate;     /* PEM with its key, shown to a server; NULL: none */
+	const char *user, *password;     /* digest; NULL: challenges aren't answered */
+	const char *ca_file;             /* who may vouch for a server; NULL: the system's */
+	const char *certificate;         /* PEM with its key, shown to a server; NULL: none */
 	const char *resolv_conf, *hosts; /* NULL: the system's */
 	px_sip_done_h *done; /* exactly once per publish, never from within it; may come from
 	                        library callbacks: only tell and mark */

@@ -268,6 +268,18 @@ def test_the_end(world, on_exit):
         assert all(w.presence.of(aor)[-1].op == "remove" for aor in w.aors)
 
 
+def test_the_end_before_a_silent_server(world):
+    """on_exit=withdraw doesn't wait for long where nobody answers any more."""
+    w = world(transport="tcp", users=30, on_exit="withdraw")
+    w.worker.start()
+    w.wait_right()
+    w.presence.rule = lambda _: SILENT
+    began = time.monotonic()
+    w.worker.stop()
+    assert 1.5 < time.monotonic() - began < 4
+    assert w.said("30 users could not be withdrawn: the presence server doesn't answer")
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_the_end_with_nobody_there(world, signum):
     """Neither Exchange nor the presence server answer: it ends all the same."""
