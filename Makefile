@@ -186,8 +186,8 @@ check-peers: $(BUILD)/exchange-sim
 $(BUILD)/bench/%: $(call objs,obj,tests/bench/%.c)
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,sofia-sip-ua libxml-2.0)
-$(BUILD)/bench/parse: $(call objs,obj,$(filter-out src/io/%,$(ROOMS)))
-bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim bench/sink bench/nta_loop bench/parse)
+$(BUILD)/bench/parse $(BUILD)/bench/day: $(call objs,obj,$(filter-out src/io/%,$(ROOMS)))
+bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim bench/sink bench/nta_loop bench/parse bench/day)
 	/usr/bin/python3 tests/bench/bench.py $(BENCH)
 
 # libFuzzer (clang) over whatever strangers send: tests/fuzz/; FUZZ_RUNS=1000000, FUZZ="ews xml" names some of the targets
