@@ -171,12 +171,13 @@ def test_wrong_password_from_the_start(world):
 
 
 def test_users_of_their_own_trouble(world):
-    """No right to impersonate, none to see free/busy, no mailbox: that user is left alone, and the
+    """No right to impersonate, none of either kind, no mailbox: that user is left alone, and the
     others are what they are."""
     w = world(users=12, cas=2)
     denied, hidden, missing = w.aors[1], w.aors[4], w.aors[6]
     w.sim.request("POST", "/mailboxes", {"address": denied, "denied": True})
-    w.sim.request("POST", "/mailboxes", {"address": hidden, "no_freebusy": True})
+    w.sim.request("POST", "/mailboxes", {"address": hidden, "no_freebusy": True,
+                                             "denied": True})
     w.sim.request("DELETE", f"/mailboxes/{missing}")
     others = [aor for aor in w.aors if aor not in (denied, hidden, missing)]
     for aor in others[::2]:
@@ -184,7 +185,7 @@ def test_users_of_their_own_trouble(world):
     w.worker.start()
     w.wait_right(others)
     w.wait_followed(others)
-    for aor, code in ((denied, "ErrorImpersonateUserDenied"), (hidden, "ErrorNoFreeBusyAccess"),
+    for aor, code in ((denied, "ErrorImpersonateUserDenied"), (hidden, "ErrorImpersonateUserDenied"),
                       (missing, "ErrorNonExistentMailbox|ErrorMailRecipientNotFound")):
         line = w.wait_said(f"user={aor} watch ")
         parked = [one for one in w.said(f"user={aor} watch ") if "->parked" in one]
