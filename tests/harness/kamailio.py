@@ -11,6 +11,9 @@ from pathlib import Path
 
 from .process import Process, TESTS, free_port, wait_until
 
+# A tree in which another Kamailio was built, to be tested in place of the installed one
+SOURCE = os.environ.get("KAMAILIO_SRC")
+
 OPTIONS = (
     "OPTIONS sip:127.0.0.1:{port} SIP/2.0\r\n"
     "Via: SIP/2.0/UDP 127.0.0.1:{own};branch=z9hG4bKready\r\n"
@@ -33,6 +36,8 @@ class Kamailio:
 
     @staticmethod
     def program():
+        if SOURCE:
+            return Path(SOURCE) / "src" / "kamailio"
         return shutil.which("kamailio") or "/usr/sbin/kamailio"
 
     @property
@@ -57,9 +62,10 @@ class Kamailio:
         path = self.folder / "kamailio.cfg"
         path.write_text(self.configuration())
         # -DD: in the foreground; the memory is only touched as it is needed
+        modules = ["-L", Path(SOURCE) / "src" / "modules"] if SOURCE else []
         self.process = Process(
-            [self.program(), "-DD", "-E", "-e", "-f", path, "-Y", run, "-m", "1024", "-M", "32"],
-            self.folder, "kamailio")
+            [self.program(), "-DD", "-E", "-e", "-f", path, "-Y", run, "-m", "1024", "-M", "32",
+             *modules], self.folder, "kamailio")
 
     def start(self, timeout=10):
         self.spawn()

@@ -15,7 +15,7 @@ from .kamailio import OPTIONS, Kamailio
 from .process import BUILD, ROOT, free_port, wait_until
 
 SAMPLE = ROOT / "plugin" / "kamailio.cfg.sample"
-MODULE = ROOT / "build" / "kamailio" / "pua_exchange.so"
+MODULE = Path(os.environ.get("PX_MODULE", ROOT / "build" / "kamailio" / "pua_exchange.so"))
 WORKER = BUILD / "pua_exchange_worker"
 
 
