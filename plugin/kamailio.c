@@ -29,6 +29,7 @@
 #include "core/rpc_lookup.h"
 #include "core/socket_info.h"
 #include "core/sr_module.h"
+#include "lib/srdb1/db.h"
 
 #include "events.h"
 #include "module.h"
@@ -43,7 +44,9 @@
 
 static void say_line(enum px_level level, const char *text);
 
-static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line);
+static px_table_read_h read_table;
+
+static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line, read_table);
 static str event_callback; /* of KEMI, called instead of event routes */
 
 /* ---- modparams ---- */
@@ -114,6 +117,29 @@ static const char *own_log_level(void)
 	       : level >= L_NOTICE ? "notice"
 	       : level >= L_WARN   ? "warn"
 	                           : "error";
+}
+
+/* ---- users in a database ---- */
+
+#define PX_DB(name) DB1_##name
+typedef db1_con_t px_db_con;
+typedef db1_res_t px_db_res;
+#include "table_rows.h"
+
+static int read_table(const char *url, const char *table, px_table_row_h *row, void *arg,
+                      char why[PX_WHY_MAX])
+{
+	db_bind_api_f bind;
+	db_func_t db = {0};
+	char name[64];
+
+	snprintf(name, sizeof name, "db_%.*s", (int)strcspn(url, ":"), url);
+	bind = (db_bind_api_f)(void *)find_mod_export(name, "db_bind_api", 0, 0);
+	if (!bind || bind(&db) < 0) {
+		snprintf(why, PX_WHY_MAX, "there is no %.60s; load it before this module", name);
+		return -ENOENT;
+	}
+	return read_table_with(&db, url, table, row, arg, why);
 }
 
 /* ---- statistics ---- */

@@ -3,10 +3,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "core/buf.h"
 #include "px_file.h"
+#include "px_table.h"
 
 static void say(const struct px_module *m, enum px_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -104,6 +107,86 @@ int px_module_check_again(struct px_module *m)
 	return s ? 0 : -EINVAL;
 }
 
+/* ---- users in a database ---- */
+
+/* As CSV. Control characters can't be in an AoR: as blanks they make the row one that is refused and
+ * told, instead of two. */
+static void add_field(struct px_buf *out, const struct px_cell *c)
+{
+	px_buf_str(out, "\"");
+	for (size_t i = 0; c->s && i < c->n; i++) {
+		const char is = (unsigned char)c->s[i] < ' ' ? ' ' : c->s[i];
+
+		px_buf_add(out, "\"\"", is == '"' ? 1 : 0);
+		px_buf_add(out, &is, 1);
+	}
+	px_buf_str(out, "\",");
+}
+
+static bool truth(const struct px_cell *c)
+{
+	static const char *const no[] = {"0", "n", "no", "off", "false", "f", "quiet"};
+
+	for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+		if (c->s && strlen(no[i]) == c->n && strncasecmp(no[i], c->s, c->n) == 0)
+			return false;
+	return true;
+}
+
+static int add_row(void *arg, const struct px_cell cell[PX_TABLE_COLUMN_COUNT])
+{
+	struct px_buf *out = arg;
+
+	add_field(out, &cell[PX_TABLE_aor]);
+	add_field(out, &cell[PX_TABLE_mailbox]);
+	px_buf_printf(out, "%s,%s\n", truth(&cell[PX_TABLE_enabled]) ? "on" : "off",
+	              truth(&cell[PX_TABLE_remind]) ? "remind" : "quiet");
+	return out->failed ? -ENOMEM : 0;
+}
+
+int px_module_read_table(const struct px_module *m, char why[PX_WHY_MAX])
+{
+	struct px_buf text = px_buf_new(PX_TABLE_MAX);
+	int err;
+
+	if (!m->db_url[0])
+		return 0;
+	snprintf(why, PX_WHY_MAX, "it is too large, or there is no memory");
+	err = m->read_table(m->db_url, m->db_table, add_row, &text, why);
+	if (err == 0) {
+		err = px_table_put(m->table_fd, text.data ? text.data : "", text.len);
+		if (err < 0)
+			snprintf(why, PX_WHY_MAX, "%s", strerror(-err));
+	}
+	px_buf_free(&text);
+	return err;
+}
+
+static int make_table(struct px_module *m, const struct px_settings *s)
+{
+	char why[PX_WHY_MAX];
+	int err = 0;
+
+	m->table_fd = px_table_make();
+	if (m->table_fd < 0) {
+		say(m, PX_ERROR, "no memory for users: %s", strerror(-m->table_fd));
+		return m->table_fd;
+	}
+	if (s->db_url && (strlen(s->db_url) >= sizeof m->db_url ||
+	                  (s->db_table && strlen(s->db_table) >= sizeof m->db_table))) {
+		say(m, PX_ERROR, "db_url, db_table: at most %zu and %zu bytes",
+		    sizeof m->db_url - 1, sizeof m->db_table - 1);
+		return -ENAMETOOLONG;
+	}
+	snprintf(m->db_url, sizeof m->db_url, "%s", s->db_url ? s->db_url : "");
+	snprintf(m->db_table, sizeof m->db_table, "%s",
+	         s->db_table ? s->db_table : "exchange_users");
+	err = px_module_read_table(m, why);
+	if (err < 0)
+		say(m, PX_ERROR, "db_table %s can't be read: %s", m->db_table, why);
+	return err;
+}
+
 /* ---- what is shared ---- */
 
 void px_module_own_uri(char *out, size_t size, const char *address, bool v6, bool any,
@@ -151,6 +234,8 @@ static int make_shared(struct px_module *m, const struct px_settings *s, const c
 	int err = make_board(m, (uint32_t)s->max_users);
 
 	if (err == 0)
+		err = make_table(m, s);
+	if (err == 0)
 		err = add_own(m, s, own_server, own_level);
 	if (err < 0)
 		return err;
@@ -197,6 +282,7 @@ void px_module_supervise(struct px_module *m, pid_t proxy, void (*begin)(void), 
 	                                .settings_fd = m->settings_fd,
 	                                .board_fd = m->board_fd,
 	                                .control_fd = m->control[1],
+	                                .table_fd = m->table_fd,
 	                                .board = m->board,
 	                                .proxy = proxy,
 	                                .log = m->say,

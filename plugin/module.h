@@ -11,7 +11,31 @@
 #include "px_settings.h"
 #include "supervisor.h"
 
+/* One row of the users' table: aor, mailbox, enabled, remind. s NULL: the database's null. */
+#define PX_TABLE_COLUMNS(X) X(aor) X(mailbox) X(enabled) X(remind)
+enum px_table_column {
+#define PX_TABLE_COLUMN(name) PX_TABLE_##name,
+	PX_TABLE_COLUMNS(PX_TABLE_COLUMN)
+#undef PX_TABLE_COLUMN
+	    PX_TABLE_COLUMN_COUNT
+};
+struct px_cell {
+	const char *s; /* borrowed, not terminated */
+	size_t n;
+};
+typedef int px_table_row_h(void *arg, const struct px_cell cell[PX_TABLE_COLUMN_COUNT]);
+
+/*
+ * How the proxy reads the table at a database: hands each row over, and stops when it is told a
+ * negative errno. 0, or a negative errno and in why what is wrong, without the URL's password.
+ */
+typedef int px_table_read_h(const char *url, const char *table, px_table_row_h *row, void *arg,
+                            char why[PX_WHY_MAX]);
+
 struct px_module {
+	px_table_read_h *read_table;
+	char db_url[512], db_table[64];                     /* db_url "": none */
+	int table_fd;                                       /* px_table.h */
 	void (*say)(enum px_level level, const char *text); /* one line, without newline */
 	char worker[4096];                                  /* the program's path */
 	struct px_params params;
@@ -21,9 +45,10 @@ struct px_module {
 };
 
 /* To begin with. path: a literal, the installed worker's. */
-#define PX_MODULE_INIT(path, say_line)                                                             \
+#define PX_MODULE_INIT(path, say_line, read_rows)                                                  \
 	{                                                                                          \
-		.say = (say_line), .worker = path, .settings_fd = -1, .board_fd = -1, .control = { \
+		.say = (say_line), .read_table = (read_rows), .worker = path, .table_fd = -1,      \
+		.settings_fd = -1, .board_fd = -1, .control = {                                    \
 			-1,                                                                        \
 			-1                                                                         \
 		}                                                                                  \
@@ -55,6 +80,12 @@ int px_module_set_up(struct px_module *m, const struct px_settings *s, const cha
  */
 void px_module_own_uri(char *out, size_t size, const char *address, bool v6, bool any,
                        unsigned port, const char *transport);
+
+/*
+ * Reads the users' table again, if there is one, into what the worker reads. 0; or a negative errno
+ * and why: what was read before stays.
+ */
+int px_module_read_table(const struct px_module *m, char why[PX_WHY_MAX]);
 
 /* ---- then ---- */
 

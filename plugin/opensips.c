@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "db/db.h"
 #include "dprint.h"
 #include "evi/evi_modules.h"
 #include "evi/evi_params.h"
@@ -36,7 +37,9 @@
 
 static void say_line(enum px_level level, const char *text);
 
-static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line);
+static px_table_read_h read_table;
+
+static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line, read_table);
 
 static void say_line(enum px_level level, const char *text)
 {
@@ -120,6 +123,27 @@ static const char *own_log_level(void)
 	       : level >= L_NOTICE ? "notice"
 	       : level >= L_WARN   ? "warn"
 	                           : "error";
+}
+
+/* ---- users in a database ---- */
+
+#define PX_DB(name) DB_##name
+typedef db_con_t px_db_con;
+typedef db_res_t px_db_res;
+#include "table_rows.h"
+
+static int read_table(const char *url, const char *table, px_table_row_h *row, void *arg,
+                      char why[PX_WHY_MAX])
+{
+	const str u = {(char *)url, (int)strlen(url)};
+	db_func_t db = {0};
+
+	if (db_bind_mod(&u, &db) < 0) {
+		snprintf(why, PX_WHY_MAX, "there is no db_%.*s; load it before this module",
+		         (int)strcspn(url, ":"), url);
+		return -ENOENT;
+	}
+	return read_table_with(&db, url, table, row, arg, why);
 }
 
 /* ---- statistics ---- */

@@ -213,9 +213,19 @@ int px_remote_refresh(struct px_remote *r)
 
 int px_remote_reload(struct px_remote *r)
 {
+	char why[PX_WHY_MAX], line[PX_WHY_MAX + 128];
+	const int err = px_module_read_table(r->module, why);
 	/* what takes longer goes on, and whoever asks again joins */
 	const int code = ask_and_show(r, PX_CONTROL_RELOAD);
 
+	if (err < 0) {
+		snprintf(line, sizeof line,
+		         "db_table %s can't be read: %s; its users stay as they are",
+		         r->module->db_table, why);
+		r->module->say(PX_ERROR, line);
+		if (code == 0)
+			r->rows->text(r->rows->ctx, "database", line);
+	}
 	return code == 503 && strcmp(r->said, NO_ANSWER) == 0
 	           ? refuse(r, 503, "It isn't through yet; ask again")
 	           : code;

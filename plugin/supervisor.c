@@ -118,10 +118,13 @@ static _Noreturn void become_worker(const struct px_supervisor *s, int log_fd, p
 	                      "4",
 	                      "--control-fd",
 	                      "5",
+	                      "--table-fd",
+	                      "6",
 	                      NULL};
-	const int given[] = {log_fd, s->settings_fd, s->board_fd, s->control_fd};
-	const int place[] = {STDERR_FILENO, 3, 4, 5};
-	int high[4], null = open("/dev/null", O_RDWR);
+	const int given[] = {log_fd, s->settings_fd, s->board_fd, s->control_fd, s->table_fd};
+	const int place[] = {STDERR_FILENO, 3, 4, 5, 6};
+	enum { GIVEN = sizeof given / sizeof *given };
+	int high[GIVEN], null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -133,16 +136,16 @@ static _Noreturn void become_worker(const struct px_supervisor *s, int log_fd, p
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
 	/* first above all their places, so that none is overwritten */
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < GIVEN; i++)
 		high[i] = fcntl(given[i], F_DUPFD, 16);
 	if (null >= 0) {
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
 	}
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < GIVEN; i++)
 		if (dup2(high[i], place[i]) < 0)
 			_exit(126);
-	close_range(6, ~0U, 0);
+	close_range(7, ~0U, 0);
 	execv(s->worker, argv);
 	dprintf(STDERR_FILENO, "error worker %s: %s\n", s->worker, strerror(errno));
 	_exit(127);

@@ -24,7 +24,7 @@ enum px_level { PX_ERROR, PX_WARN, PX_NOTICE, PX_INFO, PX_DEBUG };
 
 struct px_supervisor {
 	const char *worker;                    /* its program */
-	int settings_fd, board_fd, control_fd; /* what it gets, at 3, 4 and 5 */
+	int settings_fd, board_fd, control_fd, table_fd; /* what it gets, at 3, 4, 5 and 6 */
 	const struct px_board_reader *board;
 	pid_t proxy;                                        /* our parent: we end when it does */
 	void (*log)(enum px_level level, const char *text); /* one line, without newline */

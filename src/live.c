@@ -11,6 +11,7 @@
 #include "core/buf.h"
 #include "io/log.h"
 #include "px_file.h"
+#include "px_table.h"
 
 #define USERS_FILE_MAX (256 << 20)
 #define SLICE 500       /* users in a turn */
@@ -44,6 +45,7 @@ struct px_live {
 	struct px_settings *settings;
 	int (*read)(void *arg, struct px_settings **out, px_said_h *said, void *said_arg);
 	void *arg;
+	int table_fd;
 
 	struct source *source; /* by user id */
 	uint32_t sources;
@@ -58,8 +60,8 @@ struct px_live {
 	struct px_buf text; /* keys and mailboxes with their NULs */
 	struct wanted *wanted;
 	size_t wants, room, at;
-	uint32_t id;            /* REMOVING goes on there */
-	bool whole[PX_FROM_DB]; /* the source was read, and whoever isn't in it goes */
+	uint32_t id;                /* REMOVING goes on there */
+	bool whole[PX_FROM_DB + 1]; /* the source was read, and whoever isn't in it goes */
 	bool loading;
 	enum px_board_origin reading;
 	unsigned kept; /* wrong lines whose user is known */
@@ -109,7 +111,9 @@ static void complain_of_user(void *arg, const char *complaint)
 {
 	char line[PX_WHY_MAX + 64];
 
-	snprintf(line, sizeof line, "users_file: %s", complaint);
+	snprintf(line, sizeof line, "%s: %s",
+	         ((struct px_live *)arg)->reading == PX_FROM_DB ? "db_table" : "users_file",
+	         complaint);
 	complain(arg, line);
 }
 
@@ -197,9 +201,13 @@ static int put(struct px_live *l, const struct wanted *w, struct px_now now)
 	}
 	/* what stands in the settings goes before what stands in the file */
 	if (s && s->origin < w->origin && (s->pass == l->pass || !l->whole[s->origin])) {
-		px_log(PX_LOG_WARN,
-		       "users_file: user=%s is a setting already; the file's line is left out",
-		       key);
+		px_log(
+		    PX_LOG_WARN,
+		    w->origin == PX_FROM_DB
+		        ? "db_table: user=%s is a setting or in users_file already; the row is "
+		          "left out"
+		        : "users_file: user=%s is a setting already; the file's line is left out",
+		    key);
 		return 0;
 	}
 	/* who was switched by command stays as the last command said */
@@ -297,6 +305,36 @@ static int want_file(struct px_live *l)
 	return wrong;
 }
 
+/* What the proxy's module read from its database. How many rows were wrong, or a negative errno, which was said. */
+static int want_table(struct px_live *l)
+{
+	const size_t before = l->wants;
+	char line[PX_WHY_MAX], *text;
+	size_t n;
+	int wrong;
+
+	wrong = l->table_fd < 0 ? 1 : px_table_get(l->table_fd, &text, &n);
+	if (wrong == 1) {
+		l->whole[PX_FROM_DB] = true; /* there is no table */
+		return 0;
+	}
+	if (wrong == 0) {
+		l->reading = PX_FROM_DB;
+		l->kept = 0;
+		wrong =
+		    px_users_read(text, n, l->settings->mailbox_domain, want, complain_of_user, l);
+		free(text);
+	}
+	if (wrong < 0) {
+		l->wants = before;
+		snprintf(line, sizeof line, "db_table: %s", strerror(-wrong));
+		complain(l, line);
+		return wrong;
+	}
+	l->whole[PX_FROM_DB] = (unsigned)wrong == l->kept;
+	return wrong;
+}
+
 static int want_settings(struct px_live *l)
 {
 	int err = 0;
@@ -325,6 +363,8 @@ int px_live_load(struct px_live *l, struct px_now now)
 	memset(l->whole, 0, sizeof l->whole);
 	err = want_settings(l);
 	wrong = err < 0 ? err : want_file(l);
+	err = wrong < 0 ? wrong : want_table(l);
+	wrong = err < 0 ? err : wrong + err;
 	for (err = wrong; err >= 0 && l->at < l->wants; l->at++)
 		err = put(l, &l->wanted[l->at], now);
 	forget_wanted(l);
@@ -764,6 +804,7 @@ static void begin(struct px_live *l, struct px_now now)
 		complain(l, "user: out of memory");
 	}
 	want_file(l);
+	want_table(l);
 	l->phase = PUTTING;
 	l->at = 0;
 	l->id = 0;
@@ -790,7 +831,7 @@ static void remove_some(struct px_live *l, struct px_now now)
 		char key[PX_AOR_MAX + 1];
 		const struct source *s = l->id < l->sources ? &l->source[l->id] : NULL;
 
-		if (!s || s->origin >= PX_FROM_DB || !l->whole[s->origin] || s->pass == l->pass ||
+		if (!s || s->origin > PX_FROM_DB || !l->whole[s->origin] || s->pass == l->pass ||
 		    !px_engine_user(l->engine, l->id, &v) || v.leaving)
 			continue;
 		snprintf(key, sizeof key, "%s", v.key);
@@ -879,6 +920,7 @@ int px_live_new(struct px_live **out, const struct px_live_config *c)
 	l->settings = c->settings;
 	l->read = c->read;
 	l->arg = c->arg;
+	l->table_fd = c->table_fd;
 	forget_password(l->settings);
 	begin_report(l);
 	*out = l;

@@ -612,8 +612,9 @@ static void say_setting(void *arg, const char *complaint)
 
 /* What stands on the command line. */
 struct options {
-	const char *path;                      /* of the settings; NULL: settings_fd has them */
-	int settings_fd, board_fd, control_fd; /* of the module in the proxy; -1: there is none */
+	const char *path; /* of the settings; NULL: settings_fd has them */
+	int settings_fd, board_fd, control_fd,
+	    table_fd; /* of the module in the proxy; -1: there is none */
 	bool test, check;
 	const char *whom; /* check: a gateway's name or a user's AoR; NULL: all gateways */
 };
@@ -831,13 +832,14 @@ static int keep_notes(struct worker *w)
 }
 
 /* Who is to be followed, and what commands to a former worker have changed. */
-static int load(struct worker *w, struct px_now now)
+static int load(struct worker *w, const struct options *o, struct px_now now)
 {
 	const struct px_live_config c = {.engine = w->engine,
 	                                 .http = w->http,
 	                                 .settings = w->settings,
 	                                 .read = read_again,
-	                                 .arg = w};
+	                                 .arg = w,
+	                                 .table_fd = o->table_fd};
 	int err = px_live_new(&w->live, &c);
 
 	if (err < 0)
@@ -878,7 +880,7 @@ static int set_up(struct worker *w, const struct options *o)
 		px_log(PX_LOG_ERROR, "%s", why);
 	if (err == 0 && o->control_fd >= 0)
 		err = px_control_new(&w->control, w->loop, o->control_fd, command, w);
-	return err < 0 ? err : load(w, now);
+	return err < 0 ? err : load(w, o, now);
 }
 
 static void run(struct worker *w)
@@ -1088,6 +1090,7 @@ static int help(void)
 	    "  --board-fd N      the board to write on; a worker that is started again finds what\n"
 	    "                    the former one knew there\n"
 	    "  --control-fd N    where commands come from\n"
+	    "  --table-fd N      users from the proxy's database\n"
 	    "\n"
 	    "It logs on stderr. SIGTERM ends it, SIGHUP makes it read settings and files again.\n"
 	    "\n%s",
@@ -1114,13 +1117,14 @@ static bool number(const char *text, int *out)
 int main(int argc, char **argv)
 {
 	struct worker w = {.signals = -1};
-	struct options o = {.settings_fd = -1, .board_fd = -1, .control_fd = -1};
+	struct options o = {.settings_fd = -1, .board_fd = -1, .control_fd = -1, .table_fd = -1};
 	const struct {
 		const char *name;
 		int *fd;
 	} given[] = {{"--settings-fd", &o.settings_fd},
 	             {"--board-fd", &o.board_fd},
-	             {"--control-fd", &o.control_fd}};
+	             {"--control-fd", &o.control_fd},
+	             {"--table-fd", &o.table_fd}};
 	int err;
 
 	for (int i = 1; i < argc; i++) {

@@ -55,7 +55,7 @@ static int setup(void **state)
 	static struct bench b;
 	char why[256];
 
-	b = (struct bench){.module = PX_MODULE_INIT("", say), .now = clock_now()};
+	b = (struct bench){.module = PX_MODULE_INIT("", say, NULL), .now = clock_now()};
 	current = &b;
 	b.told = px_buf_new(1 << 20);
 	b.module.board_fd = px_board_make(ROWS, 8);

@@ -146,6 +146,7 @@ static void start_with(const char *mode, const char *path)
 		struct px_supervisor s = {.worker = path,
 		                          .settings_fd = settings,
 		                          .board_fd = board,
+		                          .table_fd = memfd_create("users", MFD_CLOEXEC),
 		                          .proxy = self,
 		                          .log = say};
 		struct px_board_reader *reader;
@@ -271,7 +272,7 @@ static void nothing_of_the_proxy_is_left(void **state)
 {
 	(void)state;
 	start("left");
-	wait_said("2 fds 0 1 2 3 4 5 blocked 0000000000000000 ignored 0000000000000000 death 9 "
+	wait_said("2 fds 0 1 2 3 4 5 6 blocked 0000000000000000 ignored 0000000000000000 death 9 "
 	          "leader 1\n",
 	          0, 5000);
 }

@@ -996,6 +996,9 @@ static void finish(struct reading *r)
 		            sip_user ? "sip_password_file" : "sip_user");
 	else
 		s->sip_password = read_password(r, "sip_password_file", s->sip_password_file);
+	if (r->io->standalone && r->given[find("db_url")])
+		px_complain(&r->said, r->given[find("db_url")], "db_url",
+		            "only the module in a proxy reads a database; give users_file");
 	if (r->io->standalone && !r->given[find("presence_server")])
 		px_complain(&r->said, 0, "presence_server",
 		            "there is none, and no proxy around; give sip:HOST[:PORT]");

@@ -312,9 +312,9 @@ def test_nothing_secret_is_seen(shared, sim):
         for name in ("cmdline", "environ"):
             assert sim.password.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
     assert Path(f"/proc/{worker}/cmdline").read_bytes().split(b"\0")[1:] == \
-        b"--settings-fd\0003\0--board-fd\0004\0--control-fd\0005\0".split(b"\0")
+        b"--settings-fd\0003\0--board-fd\0004\0--control-fd\0005\0--table-fd\0006\0".split(b"\0")
     assert sim.password not in shared.log()
-    ours = {f"/memfd:pua_exchange {name} (deleted)" for name in ("board", "settings")}
+    ours = {f"/memfd:pua_exchange {name} (deleted)" for name in ("board", "settings", "users")}
     links = {os.readlink(fd) for fd in Path(f"/proc/{worker}/fd").iterdir()}
     assert ours <= links
     assert not any(link.startswith("/memfd") for link in links - ours)
