@@ -42,7 +42,7 @@
 #include "px_key.h"
 
 #define PX_BOARD_MAGIC 0x6472616f62787001ull /* "\1pxboard" */
-#define PX_BOARD_VERSION 3
+#define PX_BOARD_VERSION 4
 #define PX_BOARD_RETRIES 64
 #define PX_BOARD_ROWS_MAX 1000000
 #define PX_BOARD_GATEWAYS_MAX 1024
@@ -53,6 +53,7 @@
 #define PX_BOARD_NAME_MAX 63
 #define PX_BOARD_ERROR_MAX 255
 #define PX_BOARD_GIVEN_MAX 511
+#define PX_BOARD_REMINDED 7
 
 /* ---- what is told, as plain values ---- */
 
@@ -69,6 +70,7 @@ struct px_board_state {
 	uint32_t due;     /* watch is BACKOFF or PARKED until then; else 0 */
 	uint32_t gateway; /* px_board_name_hash() of its name; 0: none */
 	uint32_t expires; /* s, granted */
+	uint32_t reminded_floor, reminded[PX_BOARD_REMINDED]; /* struct px_told */
 	uint8_t key_len, mailbox_len, subscription_len, etag_len;
 	uint8_t used, on;    /* used 0: a free row */
 	uint8_t origin;      /* enum px_board_origin */
@@ -77,6 +79,7 @@ struct px_board_state {
 	uint8_t watch;       /* enum px_watch_state */
 	uint8_t presence;    /* enum px_presence; PX_UNKNOWN: nothing is wanted */
 	uint8_t publication; /* enum px_pub_state */
+	uint8_t quiet;       /* isn't reminded of meetings */
 	uint8_t confirmed;   /* the presence server has the newest state */
 	char trouble[27];    /* the last code that befell the user, cut; NUL-terminated */
 	char etag[48];       /* the first bytes; the rest in the tail; not NUL-terminated */
@@ -101,6 +104,7 @@ struct px_board_gateway_state {
 struct px_board_counts {
 	uint64_t reads, events, publishes, subscribes; /* since the worker's start */
 	uint64_t sip_sent, sip_answered, sip_failed, log_lost;
+	uint64_t reminders, reminders_failed;
 	uint32_t users, on, published, confirmed, streams;
 	uint32_t refused;                 /* users for whom there was no room */
 	uint32_t watch[PX_BOARD_WATCHES]; /* by enum px_watch_state */

@@ -88,6 +88,8 @@ struct px_user_config {
 #define PX_FIELD_ADDRESS(name) char *name;  /* "ADDRESS[:PORT]" */
 #define PX_FIELD_HOST(name) char *name;     /* "HOST[:PORT]" */
 #define PX_FIELD_LANGUAGE(name) char *name; /* a BCP 47 tag; never NULL */
+#define PX_FIELD_AOR(name) char *name;      /* px_key_from_aor() */
+#define PX_FIELD_ZONE(name) char *name;     /* a name as tzdata has them */
 #define PX_FIELD_INTEGER(name) int64_t name;
 #define PX_FIELD_SECONDS(name) int64_t name;
 #define PX_FIELD_BOOLEAN(name) bool name;

@@ -342,6 +342,7 @@ enum px_board_found px_show_user(const struct px_board_reader *b, const char *ke
 	rows->text(ctx, "subscription", u.subscription);
 	rows->text(ctx, "trouble", s->trouble);
 	put_time(rows, "tried_again", s->due);
+	rows->text(ctx, "reminded", s->quiet ? "no" : "yes");
 	put_time(rows, "read", s->read_at);
 	if (s->read_at > 0)
 		rows->number(ctx, "age", now.wall_s > s->read_at ? now.wall_s - s->read_at : 0);
@@ -436,6 +437,10 @@ uint64_t px_stat(const struct px_board_reader *b, enum px_stat which, struct px_
 		return c.login == LOGIN_HELD;
 	case PX_STAT_presence_up:
 		return epoch > 0 && !c.sip_down;
+	case PX_STAT_reminders:
+		return c.reminders;
+	case PX_STAT_reminder_failures:
+		return c.reminders_failed;
 	case PX_STAT_worker_up:
 		return px_board_silent_ms(b, now.mono_ms) < PX_BOARD_SILENT_MS;
 	case PX_STAT_worker_restarts:

@@ -93,6 +93,8 @@ const char *px_show_health(uint32_t health);
 	X(login_held,                                                                              \
 	  "1: the account is refused, and nothing is sent to Exchange but one login in 5 minutes") \
 	X(presence_up, "1: the presence server answers; 0: it is probed")                          \
+	X(reminders, "reminders of meetings that were delivered")                                  \
+	X(reminder_failures, "reminders of meetings that could not be delivered")                  \
 	X(worker_up, "1: the worker runs; 0: it is silent")                                        \
 	X(worker_restarts, "times that the worker was started again")                              \
 	X(log_lost, "log lines of the worker that found no room")                                  \

@@ -25,7 +25,7 @@ struct source {
 
 struct wanted {
 	uint32_t key, mailbox; /* where in `text`; mailbox NOTHING: only kept */
-	uint8_t origin, on;
+	uint8_t origin, on, quiet;
 };
 #define NOTHING UINT32_MAX
 
@@ -212,6 +212,7 @@ static int put(struct px_live *l, const struct wanted *w, struct px_now now)
 	}
 	/* who was switched by command stays as the last command said */
 	if (s && s->origin >= PX_FROM_RPC) {
+		px_engine_user_quiet(l->engine, key, w->quiet, now);
 		px_log(PX_LOG_INFO, "user=%s was switched by command and stays so", key);
 		l->switched++;
 		return 0;
@@ -232,6 +233,7 @@ static int put(struct px_live *l, const struct wanted *w, struct px_now now)
 	}
 	if (id < 0)
 		return (int)id;
+	px_engine_user_quiet(l->engine, key, w->quiet, now);
 	l->users++;
 	return px_live_claim(l, (uint32_t)id, w->origin);
 }
@@ -256,7 +258,8 @@ static int want(void *arg, const struct px_user_config *u)
 	    (struct wanted){.key = (uint32_t)l->text.len,
 	                    .mailbox = u->mailbox ? (uint32_t)(l->text.len + key) : NOTHING,
 	                    .origin = (uint8_t)l->reading,
-	                    .on = u->on};
+	                    .on = u->on,
+	                    .quiet = u->quiet};
 	px_buf_add(&l->text, u->key, key);
 	if (u->mailbox)
 		px_buf_add(&l->text, u->mailbox, strlen(u->mailbox) + 1);

@@ -29,6 +29,7 @@
 #include "io/log.h"
 #include "io/loop.h"
 #include "io/sip.h"
+#include "io/zone.h"
 #include "live.h"
 #include "px_file.h"
 #include "px_settings.h"
@@ -53,7 +54,7 @@ struct options;
 struct worker {
 	struct px_settings *settings; /* live's as soon as there is one */
 	const struct options *options;
-	char *note_lang, *note[PX_NOTES]; /* borrowed by the engine */
+	char *note_lang, *note[PX_NOTES], *remind_from; /* borrowed by the engine */
 	bool withdraw_on_exit;
 
 	struct px_loop *loop;
@@ -91,6 +92,7 @@ static int64_t ceiling(enum px_ask ask)
 	case PX_ASK_STREAM:
 		return 0;
 	case PX_ASK_READ:
+	case PX_ASK_DETAILS:
 		return 32 << 20; /* 100 calendars of PX_INTERVALS_MAX events */
 	case PX_ASK_PROBE:
 		return 1 << 20;
@@ -117,7 +119,9 @@ static void restore_user(void *arg, const struct px_board_user *u)
 	struct worker *w = arg;
 	const struct px_now now = px_loop_now(w->loop);
 	const struct px_wall lapses = {(int64_t)u->state.lapses * 1000};
-	bool known = px_engine_user_find(w->engine, u->key) >= 0;
+	const bool listed = px_engine_user_find(w->engine, u->key) >= 0;
+	struct px_told told = {.floor = u->state.reminded_floor};
+	bool known = listed;
 	int64_t id;
 
 	if (u->state.origin >= PX_FROM_RPC && u->mailbox[0]) {
@@ -141,6 +145,10 @@ static void restore_user(void *arg, const struct px_board_user *u)
 	px_engine_user_restore(w->engine, u->key, gateway_by_hash(w, u->state.gateway),
 	                       u->subscription[0] ? u->subscription : NULL,
 	                       u->etag[0] ? u->etag : NULL, u->state.unsure, lapses, now);
+	memcpy(told.start, u->state.reminded, sizeof told.start);
+	px_engine_user_told(w->engine, u->key, &told);
+	if (!listed) /* else settings or file say it */
+		px_engine_user_quiet(w->engine, u->key, u->state.quiet, now);
 	if (!known)
 		px_engine_user_remove(w->engine, u->key, now);
 	else
@@ -760,6 +768,11 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .document = document_style(w),
 	                             .publish_unavailable =
 	                                 s->publish_when == PX_PUBLISH_UNAVAILABLE,
+	                             .remind_before_s = s->remind_before,
+	                             .remind_details = s->remind_details,
+	                             .remind_from = w->remind_from,
+	                             .remind_lang = px_lang_find(w->note_lang),
+	                             .utc_offset_s = px_zone_offset_s,
 	                             .publish_expires = (uint32_t)s->publish_expires,
 	                             .publish_rate = (unsigned)s->publish_rate,
 	                             .publish_window = PUBLISH_WINDOW,
@@ -864,9 +877,14 @@ static int set_up(struct worker *w, const struct options *o)
 	w->subscribes = w->settings->subscription != PX_SUBSCRIPTION_NONE;
 	w->withdraw_on_exit = w->settings->on_exit == PX_EXIT_WITHDRAW;
 	if ((err = keep(&w->note_lang, w->settings->note_lang)) < 0 || (err = keep_notes(w)) < 0 ||
+	    (err = keep(&w->remind_from, w->settings->remind_from)) < 0 ||
 	    (err = px_loop_new(&w->loop, turn, w)) < 0 || (err = open_signals(w)) < 0)
 		return err;
 	su_log_redirect(NULL, sofia_says, NULL);
+	if ((err = px_zone_take(w->settings->remind_zone, why)) < 0) {
+		px_log(PX_LOG_ERROR, "%s", why);
+		return err;
+	}
 
 	struct px_now now = px_loop_now(w->loop);
 
@@ -923,6 +941,7 @@ static void tear_down(struct worker *w)
 	px_loop_free(w->loop);
 	px_settings_free(w->settings);
 	free(w->note_lang);
+	free(w->remind_from);
 	for (int i = 0; i < PX_NOTES; i++)
 		free(w->note[i]);
 }

@@ -148,6 +148,9 @@ static void has_every_default(void **state)
 	for (int i = 0; i < PX_NOTES; i++)
 		assert_null(s->note[i]);
 	assert_int_equal(s->remind_before, 0);
+	assert_true(s->remind_details);
+	assert_null(s->remind_from);
+	assert_null(s->remind_zone);
 	assert_null(s->state_file);
 	assert_int_equal(s->on_exit, PX_EXIT_KEEP);
 	assert_null(s->worker);
@@ -181,6 +184,8 @@ static void takes_every_setting(void **state)
 	         "publish_expires = 86400\npublish_rate = 100000\npublish_when = unavailable\n"
 	         "compat = Cisco\ncompat = blink\ntimed_status = yes\nnote_lang = de-CH\n"
 	         "note = busy=\"In a meeting\"\nnote = away = = out\n"
+	         "remind_details = no\nremind_from = sip:Calendar@EXAMPLE.com;x=y\n"
+	         "remind_zone = America/St_Johns\n"
 	         "remind_before = 900\nstate_file = /state\non_exit = withdraw\n"
 	         "worker = /px\nstandby = on\nlog_level = debug");
 
@@ -238,6 +243,9 @@ static void takes_every_setting(void **state)
 	assert_string_equal(s->note[PX_NOTE_BUSY], "\"In a meeting\"");
 	assert_string_equal(s->note[PX_NOTE_AWAY], "= out");
 	assert_int_equal(s->remind_before, 900);
+	assert_false(s->remind_details);
+	assert_string_equal(s->remind_from, "Calendar@example.com");
+	assert_string_equal(s->remind_zone, "America/St_Johns");
 	assert_string_equal(s->state_file, "/state");
 	assert_int_equal(s->on_exit, PX_EXIT_WITHDRAW);
 	assert_string_equal(s->worker, "/px");
@@ -375,6 +383,13 @@ static void says_what_is_wrong_and_what_would_be_right(void **state)
 	    {"note_lang = tlh",
 	     "note_lang: tlh is not built in; give note=available=TEXT, note=busy=TEXT and "
 	     "note=away=TEXT, or one of en, de, fr, es, it, nl, pt, pl, sv, da, ja"},
+	    {"remind_from = calendar", "remind_from: calendar is not an AoR; write user@host"},
+	    {"remind_zone = ../../etc/passwd",
+	     "remind_zone: ../../etc/passwd: is no time zone; give a name such as Europe/Berlin"},
+	    {"remind_zone = /etc/localtime",
+	     "remind_zone: /etc/localtime: is no time zone; give a name such as Europe/Berlin"},
+	    {"remind_zone = UTC 1",
+	     "remind_zone: UTC 1: is no time zone; give a name such as Europe/Berlin"},
 	    {"note = busy", "note: busy: write available|busy|away=TEXT"},
 	    {"note = busy=", "note: busy=: write available|busy|away=TEXT"},
 	    {"note = free=x", "note: free=x: write available|busy|away=TEXT"},
@@ -515,6 +530,9 @@ static void checks_what_belongs_together(void **state)
 	     "gateway with type=webdav alone, or only EWS gateways\n"
 	     "gateways_file line 4: gateway: one WebDAV front end, never mixed with EWS: give one "
 	     "gateway with type=webdav alone, or only EWS gateways\n"},
+	    {BASE "horizon = 7200\nremind_before = 3601\n",
+	     "line 5: remind_before: 3601 and resync, 3600, are more than horizon, 7200: meetings "
+	     "would be known too late\n"},
 	    {BASE "horizon = 3600\n",
 	     "resync: 3600 is not below horizon, 3600: what is known would run "
 	     "out between two readings\n"},

@@ -117,6 +117,24 @@ static void requests(void **state)
 	       "'2026/11/23 10:00:00' ORDER BY \"urn:schemas:calendar:dtstart\" ASC"
 	       "</a:sql></a:searchrequest>");
 
+	q.ask = PX_ASK_DETAILS;
+	q.offset = 0;
+	writes(q, "SEARCH", "/exchange/o%27x&y/Calendar",
+	       "Depth: 1\r\nTranslate: f\r\nRange: rows=0-499\r\n" XML_HEAD,
+	       XML
+	       "<a:searchrequest xmlns:a=\"DAV:\"><a:sql>SELECT \"urn:schemas:calendar:dtstart\", "
+	       "\"urn:schemas:calendar:dtend\", \"urn:schemas:calendar:busystatus\", "
+	       "\"urn:schemas:calendar:instancetype\", \"urn:schemas:httpmail:subject\", "
+	       "\"urn:schemas:calendar:location\", "
+	       "\"http://schemas.microsoft.com/exchange/sensitivity\" FROM Scope('SHALLOW "
+	       "TRAVERSAL OF "
+	       "\"/exchange/o%27x&amp;y/Calendar\"') WHERE NOT "
+	       "\"urn:schemas:calendar:instancetype\" = 1 AND \"DAV:contentclass\" = "
+	       "'urn:content-classes:appointment' AND \"urn:schemas:calendar:dtend\" &gt; "
+	       "'2026/11/23 08:00:00' AND \"urn:schemas:calendar:dtstart\" &lt; "
+	       "'2026/11/23 10:00:00' ORDER BY \"urn:schemas:calendar:dtstart\" ASC"
+	       "</a:sql></a:searchrequest>");
+
 	q = query(PX_ASK_READ);
 	q.from.ms += 60000; /* whole slots */
 	q.until.ms -= 60000;
@@ -178,12 +196,18 @@ static void said(void *arg, const struct px_item *item)
 
 	switch (item->kind) {
 	case PX_ITEM_CALENDAR:
-		px_buf_printf(b, "calendar %zu\n", item->index);
+		px_buf_printf(b, "calendar %zu%s\n", item->index, item->details ? " details" : "");
 		for (size_t i = 0; i < item->n; i++)
 			px_buf_printf(b, "  %.5s %.5s %s\n",
 			              px_wall_text(item->interval[i].start, a) + 11,
 			              px_wall_text(item->interval[i].end, z) + 11,
 			              px_status_name(item->interval[i].status));
+		break;
+	case PX_ITEM_MEETING:
+		px_buf_printf(b, "%.5s%s [%s] [%s]\n",
+		              px_wall_text(item->meeting->when.start, a) + 11,
+		              item->meeting->hidden ? " hidden" : "", item->meeting->subject,
+		              item->meeting->place);
 		break;
 	case PX_ITEM_REFUSED:
 		px_buf_printf(b, "refused %zu %s %s\n", item->index, px_verdict_name(item->verdict),
@@ -512,6 +536,22 @@ static void calendars(void **state)
 	     "calendar 0\n  08:00 09:00 busy\n  08:00 09:00 busy\n");
 	hear(PX_ASK_READ_ONE, ROWS(""), &a, PX_V_OK, "",
 	     "calendar 0\n"); /* no turning in circles */
+	/* what they are about; each for itself; what isn't plainly normal is private */
+#define ABOUT(props)                                                                               \
+	"<a:response><a:propstat><a:status>HTTP/1.1 200 OK</a:status><a:prop>"                     \
+	"<d:dtstart>2026-11-23T08:00:00Z</d:dtstart><d:dtend>2026-11-23T09:00:00Z</d:dtend>" props \
+	"</a:prop></a:propstat></a:response>"
+	hear(PX_ASK_DETAILS,
+	     "<a:multistatus xmlns:a='DAV:' xmlns:d='urn:schemas:calendar:' "
+	     "xmlns:e='urn:schemas:httpmail:' "
+	     "xmlns:f='http://schemas.microsoft.com/exchange/'>" ABOUT(
+	         "<e:subject>Budget &amp;\nplan</e:subject><d:location>Room 5</d:location>"
+	         "<f:sensitivity>0</f:sensitivity>") ABOUT("<e:subject>Doctor</e:subject>"
+	                                                   "<f:sensitivity>2</f:sensitivity>")
+	         ABOUT("") "</a:multistatus>",
+	     &a, PX_V_OK, "",
+	     "08:00 [Budget & plan] [Room 5]\n08:00 hidden [Doctor] []\n08:00 [] []\n"
+	     "calendar 0 details\n  08:00 09:00 busy\n  08:00 09:00 busy\n  08:00 09:00 busy\n");
 	a.head = NULL;
 	hear(PX_ASK_READ_ONE,
 	     ROWS("<a:response><a:propstat><a:prop><d:dtend>x</d:dtend></a:prop>"

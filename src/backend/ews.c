@@ -58,7 +58,11 @@ enum place {
 	REPLYTEXT,
 	STATE,
 	PENDING,
-	DURATION
+	DURATION,
+	DETAILS,
+	SUBJECT,
+	LOCATION,
+	PRIVATE
 };
 
 /* Namespaces, as a set. */
@@ -134,12 +138,17 @@ static const struct {
     {REPLIES, TYPES, DURATION, "Duration"},
     {DURATION, TYPES, START, "StartTime"},
     {DURATION, TYPES, END, "EndTime"},
+    {MEETING, TYPES | MESSAGES, DETAILS, "CalendarEventDetails"},
+    {DETAILS, TYPES | MESSAGES, SUBJECT, "Subject"},
+    {DETAILS, TYPES | MESSAGES, LOCATION, "Location"},
+    {DETAILS, TYPES | MESSAGES, PRIVATE, "IsPrivate"},
 };
 
 static const char *const operation[PX_ASKS] = {
     [PX_ASK_SUBSCRIBE] = "Subscribe",       [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
     [PX_ASK_STREAM] = "GetStreamingEvents", [PX_ASK_READ] = "GetUserAvailability",
     [PX_ASK_READ_ONE] = "FindItem",         [PX_ASK_OOF] = "GetMailTips",
+    [PX_ASK_DETAILS] = "GetUserAvailability",
     [PX_ASK_PROBE] = "GetUserAvailability"};
 
 enum view { VIEW_MISSING, VIEW_EMPTY, VIEW_DIGITS, VIEW_MEETINGS };
@@ -153,6 +162,9 @@ struct mailbox {
 	bool has_start, has_end;
 	bool answered; /* its ResponseMessage came */
 	enum view view;
+	bool details; /* of its meetings can be seen */
+	char subject[PX_MEETING_TEXT_MAX + 1], place[PX_MEETING_TEXT_MAX + 1]; /* the open one's */
+	bool hidden;
 	bool listed;                 /* CalendarEventArray, or the folder's items came */
 	bool cancelled;              /* the meeting that is open */
 	bool partial;                /* there are more items than were sent */
@@ -246,7 +258,7 @@ static void mailbox_begin(struct mailbox *b)
 {
 	b->n = 0;
 	b->digits.len = 0;
-	b->answered = b->listed = b->partial = false;
+	b->answered = b->listed = b->partial = b->details = false;
 	b->scheduled = b->on = b->pending = b->has_start = b->has_end = false;
 	b->view = VIEW_MISSING;
 	b->wrong = NULL;
@@ -274,12 +286,19 @@ static void mailbox_add(struct px_parse *p, struct mailbox *b, struct px_interva
 
 static void meeting_end(struct px_parse *p, struct mailbox *b)
 {
+	const struct px_meeting m = {
+	    .when = b->meeting, .subject = b->subject, .place = b->place, .hidden = b->hidden};
+	const struct px_item item = {.kind = PX_ITEM_MEETING, .index = p->index, .meeting = &m};
+
 	if (b->cancelled)
 		return;
-	if (b->has_start && b->has_end)
-		mailbox_add(p, b, b->meeting);
-	else
+	if (!b->has_start || !b->has_end) {
 		b->wrong = "bad time of a meeting";
+		return;
+	}
+	mailbox_add(p, b, b->meeting);
+	if (p->ask == PX_ASK_DETAILS && p->index < p->n)
+		p->said(p->arg, &item);
 }
 
 static enum px_status busy_type(const char *s, size_t n)
@@ -411,6 +430,7 @@ static void mailbox_end(struct px_parse *p, struct mailbox *b)
 		item.kind = PX_ITEM_CALENDAR;
 		item.interval = b->interval;
 		item.n = b->n;
+		item.details = b->details;
 	}
 	p->said(p->arg, &item);
 }
@@ -547,6 +567,8 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 			p->mailbox->meeting = (struct px_interval){
 			    .status = p->ask == PX_ASK_READ_ONE ? PX_BUSY : PX_NODATA};
 			p->mailbox->has_start = p->mailbox->has_end = p->mailbox->cancelled = false;
+			p->mailbox->subject[0] = p->mailbox->place[0] = '\0';
+			p->mailbox->hidden = false;
 		}
 		break;
 	default:
@@ -574,6 +596,7 @@ static void close_mailbox(struct px_parse *p, struct mailbox *b, enum place plac
 		b->view = is(text, n, "None") || n == 0 ? VIEW_EMPTY
 		          : is(text, n, "MergedOnly")   ? VIEW_DIGITS
 		                                        : VIEW_MEETINGS;
+		b->details = is(text, n, "Detailed") || is(text, n, "DetailedMerged");
 		break;
 	case DIGITS:
 		b->digits.len = 0;
@@ -588,6 +611,15 @@ static void close_mailbox(struct px_parse *p, struct mailbox *b, enum place plac
 		break;
 	case BUSYTYPE:
 		b->meeting.status = busy_type(text, n);
+		break;
+	case SUBJECT:
+		px_answer_text(b->subject, sizeof b->subject, text, n);
+		break;
+	case LOCATION:
+		px_answer_text(b->place, sizeof b->place, text, n);
+		break;
+	case PRIVATE:
+		b->hidden = !is(text, n, "false") && !is(text, n, "0");
 		break;
 	case MEETING:
 		meeting_end(p, b);
@@ -751,7 +783,7 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	                                  /* replies are long, and only their being there counts */
 	    replies = {16 * MIB, 50000, 1024, DEPTH};
 	static const struct px_xml_calls calls = {on_open, on_close, on_end};
-	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_PROBE ||
+	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_DETAILS || q->ask == PX_ASK_PROBE ||
 	               q->ask == PX_ASK_READ_ONE || q->ask == PX_ASK_OOF;
 	struct px_parse *p = calloc(1, sizeof *p);
 
@@ -816,7 +848,8 @@ static void conclude(const struct px_parse *p, struct px_reply *out, const char 
 /* Each mailbox has an error of its own. */
 static bool per_mailbox(const struct px_parse *p)
 {
-	return p->ask == PX_ASK_READ || (p->ask == PX_ASK_OOF && p->messages > 0);
+	return p->ask == PX_ASK_READ || p->ask == PX_ASK_DETAILS ||
+	       (p->ask == PX_ASK_OOF && p->messages > 0);
 }
 
 /* The error that the envelope itself reported. */
@@ -929,6 +962,7 @@ const struct px_backend px_ews = {.name = "ews",
                                   .read_max = PX_EWS_READ_MAX,
                                   .read_one = true,
                                   .oof_max = oof_max,
+                                  .details_max = PX_EWS_READ_MAX,
                                   .stream_max = PX_EWS_STREAM_MAX,
                                   .id_max = PX_EWS_ID_MAX,
                                   .heartbeat_ms = 45000,

@@ -95,9 +95,10 @@ static void availability(struct px_buf *out, const char *const *name, size_t n,
 	px_buf_printf(out,
 	              "</t:TimeWindow><t:MergedFreeBusyIntervalInMinutes>%d</"
 	              "t:MergedFreeBusyIntervalInMinutes>"
-	              "<t:RequestedView>FreeBusyMerged</t:RequestedView></t:FreeBusyViewOptions>"
+	              "<t:RequestedView>%s</t:RequestedView></t:FreeBusyViewOptions>"
 	              "</m:GetUserAvailabilityRequest>",
-	              PX_EWS_SLOT_MS / 60000);
+	              PX_EWS_SLOT_MS / 60000,
+	              q->ask == PX_ASK_DETAILS ? "DetailedMerged" : "FreeBusyMerged");
 }
 
 /*
@@ -177,6 +178,7 @@ void px_ews_write(struct px_wire *out, const struct px_query *q)
 		stream(body, q);
 		break;
 	case PX_ASK_READ:
+	case PX_ASK_DETAILS:
 		availability(body, q->name, q->n, q);
 		break;
 	case PX_ASK_PROBE:

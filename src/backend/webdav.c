@@ -36,6 +36,9 @@ enum place {
 	END,
 	BUSY,
 	TYPE,
+	SUBJECT,
+	LOCATION,
+	SENSITIVITY,
 	FREEBUSY, /* OWA's answer */
 	RECIPIENTS,
 	RECIPIENT,
@@ -44,7 +47,7 @@ enum place {
 };
 
 /* Namespaces, as a set. */
-enum { OTHER = 1, DAV = 2, HTTPMAIL = 4, CAL = 8, WM = 16, ANY = 31 };
+enum { OTHER = 1, DAV = 2, HTTPMAIL = 4, CAL = 8, WM = 16, EXCHANGE = 32, ANY = 63 };
 
 static const struct {
 	uint8_t in, ns, to;
@@ -64,6 +67,9 @@ static const struct {
     {PROP, CAL, END, "dtend"},
     {PROP, CAL, BUSY, "busystatus"},
     {PROP, CAL, TYPE, "instancetype"},
+    {PROP, HTTPMAIL, SUBJECT, "subject"},
+    {PROP, CAL, LOCATION, "location"},
+    {PROP, EXCHANGE, SENSITIVITY, "sensitivity"},
     {FREEBUSY, WM, RECIPIENTS, "recipients"},
     {RECIPIENTS, WM, RECIPIENT, "item"},
     {RECIPIENT, WM, EMAIL, "email"},
@@ -106,6 +112,9 @@ struct px_parse {
 	size_t intervals, intervals_room, offset;
 	struct px_interval meeting;
 	bool has_start, has_end, master;
+	char subject[PX_MEETING_TEXT_MAX + 1],
+	    location[PX_MEETING_TEXT_MAX + 1]; /* DETAILS: the open one's */
+	bool hidden;
 
 	struct px_wall from, until; /* READ: the window in whole slots */
 	char *names;                /* READ: owned, the asked mailboxes, each with its NUL */
@@ -199,10 +208,19 @@ static void row_end(struct px_parse *p)
 {
 	if (p->master)
 		return;
-	if (!p->has_start || !p->has_end)
+	if (!p->has_start || !p->has_end) {
 		p->broken = "bad time of a meeting";
-	else
-		add_interval(p, p->meeting);
+		return;
+	}
+	add_interval(p, p->meeting);
+	if (p->ask == PX_ASK_DETAILS) {
+		const struct px_meeting m = {.when = p->meeting,
+		                             .subject = p->subject,
+		                             .place = p->location,
+		                             .hidden = p->hidden};
+
+		p->said(p->arg, &(struct px_item){.kind = PX_ITEM_MEETING, .meeting = &m});
+	}
 }
 
 /* ---- free/busy ---- */
@@ -277,11 +295,12 @@ static void recipient_end(struct px_parse *p)
 
 static unsigned namespace(const char *ns)
 {
-	return strcmp(ns, "DAV:") == 0                    ? DAV
-	       : strcmp(ns, "urn:schemas:httpmail:") == 0 ? HTTPMAIL
-	       : strcmp(ns, "urn:schemas:calendar:") == 0 ? CAL
-	       : strcmp(ns, "WM") == 0                    ? WM
-	                                                  : OTHER;
+	return strcmp(ns, "DAV:") == 0                                     ? DAV
+	       : strcmp(ns, "urn:schemas:httpmail:") == 0                  ? HTTPMAIL
+	       : strcmp(ns, "urn:schemas:calendar:") == 0                  ? CAL
+	       : strcmp(ns, "WM") == 0                                     ? WM
+	       : strcmp(ns, "http://schemas.microsoft.com/exchange/") == 0 ? EXCHANGE
+	                                                                   : OTHER;
 }
 
 static void on_open(void *arg, const char *ns, const char *name, const struct px_xml_attr *attr,
@@ -312,7 +331,8 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 		p->ids = 0;
 		p->meeting =
 		    (struct px_interval){.status = PX_BUSY}; /* what a meeting is by default */
-		p->has_start = p->has_end = p->master = false;
+		p->has_start = p->has_end = p->master = p->hidden = false;
+		p->subject[0] = p->location[0] = '\0';
 		break;
 	case PROPSTAT:
 		p->propstatus = 0;
@@ -349,7 +369,7 @@ static void response_end(struct px_parse *p)
 		p->told[p->tolds - 1 - i].kind = (uint8_t)fate(status);
 	if (status >= 300 && p->refusal == 0)
 		p->refusal = status;
-	if (p->ask == PX_ASK_READ_ONE && status < 300)
+	if ((p->ask == PX_ASK_READ_ONE || p->ask == PX_ASK_DETAILS) && status < 300)
 		row_end(p);
 }
 
@@ -372,6 +392,15 @@ static void close_property(struct px_parse *p, enum place place, const char *tex
 		break;
 	case TYPE:
 		p->master = is(text, n, "1");
+		break;
+	case SUBJECT:
+		px_answer_text(p->subject, sizeof p->subject, text, n);
+		break;
+	case LOCATION:
+		px_answer_text(p->location, sizeof p->location, text, n);
+		break;
+	case SENSITIVITY: /* 0: normal; personal, private and confidential are nobody's business */
+		p->hidden = n > 0 && !is(text, n, "0");
 		break;
 	default:
 		break;
@@ -434,7 +463,7 @@ static void on_end(void *arg)
 
 static bool reads(const struct px_parse *p)
 {
-	return p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE;
+	return p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE || p->ask == PX_ASK_DETAILS;
 }
 
 static bool copy_names(struct px_parse *p, const struct px_query *q)
@@ -661,9 +690,10 @@ static void done_search(struct px_parse *p, const struct px_http_answer *a, stru
 	}
 	item.interval = p->interval;
 	item.n = p->intervals;
+	item.details = p->ask == PX_ASK_DETAILS;
 	p->said(p->arg, &item);
 	item = (struct px_item){.kind = PX_ITEM_MORE, .n = next};
-	if (p->responses > 0 && total_rows(a, &total) && total > next)
+	if (p->ask == PX_ASK_READ_ONE && p->responses > 0 && total_rows(a, &total) && total > next)
 		p->said(p->arg, &item);
 }
 
@@ -772,6 +802,7 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 			done_locate(p, out);
 		break;
 	case PX_ASK_READ_ONE:
+	case PX_ASK_DETAILS:
 		if (body_good(p, a, out))
 			done_search(p, a, out);
 		break;
@@ -836,6 +867,7 @@ const struct px_backend px_webdav = {.name = "webdav",
                                      .versions = 1,
                                      .kinds = kinds,
                                      .read_max = PX_WEBDAV_READ_MAX,
+                                     .details_max = 1,
                                      .poll_max = PX_WEBDAV_POLL_MAX,
                                      .id_max = PX_WEBDAV_ID_MAX,
                                      .locates = true,

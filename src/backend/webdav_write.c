@@ -174,8 +174,12 @@ static void search(struct px_wire *out, const struct px_query *q)
 	px_buf_str(&out->body,
 	           "<a:searchrequest xmlns:a=\"DAV:\"><a:sql>"
 	           "SELECT \"urn:schemas:calendar:dtstart\", \"urn:schemas:calendar:dtend\", "
-	           "\"urn:schemas:calendar:busystatus\", \"urn:schemas:calendar:instancetype\" "
-	           "FROM Scope('SHALLOW TRAVERSAL OF \"");
+	           "\"urn:schemas:calendar:busystatus\", \"urn:schemas:calendar:instancetype\"");
+	if (q->ask == PX_ASK_DETAILS)
+		px_buf_str(&out->body,
+		           ", \"urn:schemas:httpmail:subject\", \"urn:schemas:calendar:location\", "
+		           "\"http://schemas.microsoft.com/exchange/sensitivity\"");
+	px_buf_str(&out->body, " FROM Scope('SHALLOW TRAVERSAL OF \"");
 	px_buf_xml(&out->body, out->target.data ? out->target.data : "", out->target.len);
 	px_buf_str(&out->body, "\"') WHERE NOT \"urn:schemas:calendar:instancetype\" = 1 AND "
 	                       "\"DAV:contentclass\" = 'urn:content-classes:appointment' AND "
@@ -227,6 +231,7 @@ void px_webdav_write(struct px_wire *out, const struct px_query *q)
 		ids(out, q);
 		break;
 	case PX_ASK_READ_ONE:
+	case PX_ASK_DETAILS:
 		search(out, q);
 		break;
 	case PX_ASK_READ:

@@ -143,7 +143,37 @@ int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size
 void px_calendar_free(struct px_calendar *c)
 {
 	free(c->span);
+	free(c->start);
 	*c = (struct px_calendar){0};
+}
+
+int px_calendar_starts(struct px_calendar *c, const struct px_interval *in, size_t n,
+                       bool wanted(const struct px_interval *i))
+{
+	uint64_t *begin = n > 0 ? malloc(n * sizeof *begin) : NULL;
+	uint32_t m = 0;
+
+	if (n > 0 && !begin)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const int64_t s = seconds(in[i].start);
+
+		if (s >= c->from && s < c->until && in[i].end.ms > in[i].start.ms && wanted(&in[i]))
+			begin[m++] = (uint64_t)s;
+	}
+	sort(begin, m);
+	for (uint32_t i = 0; i < m; i++)
+		if (i == 0 || begin[i] != begin[i - 1])
+			begin[c->starts++] = begin[i];
+	if (c->starts > 0 && !(c->start = malloc(c->starts * sizeof *c->start))) {
+		c->starts = 0;
+		free(begin);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < c->starts; i++)
+		c->start[i] = (uint32_t)begin[i];
+	free(begin);
+	return 0;
 }
 
 bool px_calendar_equal(const struct px_calendar *a, const struct px_calendar *b)

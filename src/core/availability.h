@@ -49,7 +49,8 @@ struct px_span {
 /* One user's calendar between two moments. 8 bytes a span; zeroed = "never read". */
 struct px_calendar {
 	struct px_span *span; /* sorted, disjoint, neighbours of one status joined; owned */
-	uint32_t n;
+	uint32_t *start;      /* begins, where somebody asked for them; owned */
+	uint32_t n, starts;
 	uint32_t from, until; /* the window that was read, s; until 0: never read */
 };
 
@@ -62,6 +63,13 @@ struct px_calendar {
 int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size_t n,
                      struct px_wall from, struct px_wall until);
 void px_calendar_free(struct px_calendar *c); /* zeroes it */
+
+/*
+ * Keeps the begins of those of the n intervals that `wanted` says yes to, as far as they lie in the window, ascending, each once: spans don't tell them where
+ * one meeting follows another. For a calendar that was made, once. 0 or -ENOMEM.
+ */
+int px_calendar_starts(struct px_calendar *c, const struct px_interval *in, size_t n,
+                       bool wanted(const struct px_interval *i));
 bool px_calendar_equal(const struct px_calendar *a,
                        const struct px_calendar *b); /* spans only, not the window */
 

@@ -37,11 +37,12 @@ const char *px_kind_name(enum px_kind k)
 const char *px_ask_name(enum px_ask a)
 {
 	static const char *const name[PX_ASKS] = {
-	    [PX_ASK_LOCATE] = "locate", [PX_ASK_SUBSCRIBE] = "subscribe",
-	    [PX_ASK_RENEW] = "renew",   [PX_ASK_UNSUBSCRIBE] = "unsubscribe",
-	    [PX_ASK_STREAM] = "stream", [PX_ASK_POLL] = "poll",
-	    [PX_ASK_READ] = "read",     [PX_ASK_READ_ONE] = "read-one",
-	    [PX_ASK_OOF] = "oof",       [PX_ASK_PROBE] = "probe",
+	    [PX_ASK_LOCATE] = "locate",   [PX_ASK_SUBSCRIBE] = "subscribe",
+	    [PX_ASK_RENEW] = "renew",     [PX_ASK_UNSUBSCRIBE] = "unsubscribe",
+	    [PX_ASK_STREAM] = "stream",   [PX_ASK_POLL] = "poll",
+	    [PX_ASK_READ] = "read",       [PX_ASK_READ_ONE] = "read-one",
+	    [PX_ASK_DETAILS] = "details", [PX_ASK_OOF] = "oof",
+	    [PX_ASK_PROBE] = "probe",
 	};
 
 	assert(a < PX_ASKS);

@@ -98,6 +98,8 @@ enum px_ask {
 	PX_ASK_POLL, /* mailbox, id[0..n) [, folder, watermark]: has something changed? n is at most poll_max */
 	PX_ASK_READ,     /* name[0..n), from, until: by what the account itself may see of them */
 	PX_ASK_READ_ONE, /* mailbox, from, until [, folder, offset]: its calendar folder, expanded */
+	/* name[0..n), from, until [, mailbox, folder]: as READ, with what meetings are about, as far as the account, or the mailbox, may see it */
+	PX_ASK_DETAILS,
 	PX_ASK_OOF, /* mailbox = name[0], name[0..n), n at most oof_max: are automatic replies on? */
 	PX_ASK_PROBE, /* mailbox: the cheapest request that shows login and impersonation; from, until */
 	PX_ASKS
@@ -137,6 +139,7 @@ void px_wire_free(struct px_wire *w);
 
 enum px_item_kind {
 	PX_ITEM_CALENDAR, /* index, interval[0..n): mailbox `index` of the query was read whole */
+	PX_ITEM_MEETING,  /* index, meeting: DETAILS, before the mailbox's CALENDAR */
 	PX_ITEM_REFUSED, /* index, verdict, code: mailbox `index` couldn't be read; the others could */
 	PX_ITEM_FOLDER,     /* id: the path of the calendar */
 	PX_ITEM_SUBSCRIBED, /* id, watermark, lifetime_s: the new subscription */
@@ -149,6 +152,14 @@ enum px_item_kind {
 	PX_ITEMS
 };
 
+/* Texts: UTF-8, one line, at most PX_MEETING_TEXT_MAX bytes, "" when not known. */
+#define PX_MEETING_TEXT_MAX 255
+struct px_meeting {
+	struct px_interval when;
+	const char *subject, *place;
+	bool hidden; /* marked as private: nobody is to be told what it is about */
+};
+
 /* All borrowed for the call. */
 struct px_item {
 	enum px_item_kind kind;
@@ -159,6 +170,8 @@ struct px_item {
 	const char *watermark; /* NULL: none */
 	uint32_t lifetime_s;   /* 0: none was said */
 	bool away;
+	const struct px_meeting *meeting;
+	bool details; /* CALENDAR: what the meetings are about could be seen */
 	struct px_wall from, until;
 	enum px_verdict verdict;
 	const char *code; /* the server's own word, e.g. "ErrorNoFreeBusyAccess" */
@@ -204,7 +217,8 @@ struct px_backend {
 	bool read_one;         /* there is PX_ASK_READ_ONE */
 	size_t (*oof_max)(
 	    unsigned version); /* mailboxes in one PX_ASK_OOF; one alone is always allowed. NULL: there is none */
-	size_t stream_max; /* ids in one PX_ASK_STREAM */
+	size_t details_max; /* mailboxes in one PX_ASK_DETAILS; 0: there is none */
+	size_t stream_max;  /* ids in one PX_ASK_STREAM */
 	size_t poll_max; /* ids in one PX_ASK_POLL, all of one mailbox's server; 0: there is none */
 	size_t id_max;   /* bytes of the longest subscription id that is accepted */
 	bool locates;    /* a calendar's path must be asked for first */

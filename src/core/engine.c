@@ -199,7 +199,8 @@ void px_user_schedule(struct px_engine *e, uint32_t slot)
 	struct px_mono due = {0};
 
 	if (u->used)
-		due = px_earlier(u->publication.due, px_follow_user_deadline(e, u));
+		due = px_earlier(px_earlier(u->publication.due, u->reminder.due),
+		                 px_follow_user_deadline(e, u));
 	if (due.ms == u->due.ms)
 		return;
 	if (due.ms == 0) {
@@ -338,6 +339,7 @@ static void set_on(struct px_engine *e, uint32_t slot, bool on, struct px_now no
 		u->turn_at = u->read_due = (struct px_mono){0};
 		u->known = PX_UNKNOWN;
 		u->stale = u->dirty = false;
+		px_remind_end(e, slot);
 		px_withdraw(e, slot, now);
 	}
 	px_user_touch(e, slot);
@@ -365,6 +367,7 @@ int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mai
 			u->key = both;
 			u->mailbox = both + strlen(key) + 1;
 			px_calendar_free(&u->calendar);
+			px_remind_end(e, slot);
 			u->turn_at = (struct px_mono){0};
 			u->renamed = u->reading;
 			u->alone_until = u->narrow = 0;
@@ -448,6 +451,8 @@ void px_user_maybe_free(struct px_engine *e, uint32_t slot)
 	px_pool_leave(&e->pool, u->gateway);
 	px_say(e, PX_LOG_INFO, "user=%s removed", u->key);
 	px_publication_free(&u->publication);
+	px_remind_end(e, slot);
+	px_reminder_free(&u->reminder);
 	px_calendar_free(&u->calendar);
 	free(u->subscription);
 	free(u->key);
@@ -476,6 +481,30 @@ int px_engine_user_refresh(struct px_engine *e, const char *key, struct px_now n
 	px_mark(e, (uint32_t)slot, READ_HOT, now);
 	px_oof_want(e, (uint32_t)slot, PX_GATHER_MS, now);
 	px_publish_do(e, (uint32_t)slot, px_publication_check(&u->publication, now), now);
+	return 0;
+}
+
+int px_engine_user_quiet(struct px_engine *e, const char *key, bool quiet, struct px_now now)
+{
+	int64_t slot = px_engine_user_find(e, key);
+
+	if (slot < 0)
+		return -ENOENT;
+	px_user(e, (uint32_t)slot)->quiet = quiet;
+	px_remind_plan(e, (uint32_t)slot, now);
+	px_user_touch(e, (uint32_t)slot);
+	px_user_schedule(e, (uint32_t)slot);
+	return 0;
+}
+
+int px_engine_user_told(struct px_engine *e, const char *key, const struct px_told *told)
+{
+	int64_t slot = px_engine_user_find(e, key);
+
+	if (slot < 0)
+		return -ENOENT;
+	px_reminder_restore(&px_user(e, (uint32_t)slot)->reminder, told);
+	px_user_touch(e, (uint32_t)slot);
 	return 0;
 }
 
@@ -544,6 +573,8 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 	d->available = d->available ? d->available : px_pidf_default.available;
 	d->busy = d->busy ? d->busy : px_pidf_default.busy;
 	d->away = d->away ? d->away : px_pidf_default.away;
+	if (!e->config.remind_lang)
+		e->config.remind_lang = px_lang_find("en");
 	px_esc_init(&e->esc, c->presence_servers, c->publish_window, c->publish_rate, now);
 	px_trouble(e, "");
 	return e;
@@ -558,9 +589,11 @@ void px_engine_free(struct px_engine *e)
 	px_requests_free(e);
 	px_streams_free(e);
 	px_readings_free(e);
+	px_reminders_free(e);
 	for (uint32_t s = 0; s < e->end; s++) {
 		struct user *u = px_user(e, s);
 		px_publication_free(&u->publication);
+		px_reminder_free(&u->reminder);
 		px_calendar_free(&u->calendar);
 		free(u->subscription);
 		free(u->key);
@@ -605,6 +638,7 @@ void px_engine_tick(struct px_engine *e, struct px_now now)
 		if (px_due(u->publication.due, now))
 			px_publish_do(e, slot, px_publication_tick(&u->publication, now), now);
 		px_follow_user_due(e, slot, now);
+		px_remind_due(e, slot, now);
 		px_user_schedule(e, slot);
 	}
 }
@@ -613,6 +647,7 @@ void px_engine_pump(struct px_engine *e, struct px_now now)
 {
 	px_follow_pump(e, now);
 	px_publish_pump(e, now);
+	px_remind_pump(e, now);
 	/* rows are found by key: a user who has got another slot must not be dropped with the old one */
 	for (int used = 0; used <= 1; used++)
 		for (uint32_t i = 0; i < e->touched_n; i++) {
@@ -642,6 +677,7 @@ struct px_mono px_engine_due(const struct px_engine *e, struct px_now now)
 		at = px_earlier(at, px_esc_due(&e->esc, now));
 	if (e->check_why)
 		at = px_earlier(at, e->check_next);
+	at = px_earlier(at, px_reminders_due(e, now));
 	return at;
 }
 
@@ -668,6 +704,8 @@ bool px_engine_user(const struct px_engine *e, uint32_t id, struct px_user_view 
 	                             .dirty = u->dirty,
 	                             .publication = &u->publication,
 	                             .calendar = &u->calendar,
+	                             .quiet = u->quiet,
+	                             .told = px_reminder_told(&u->reminder),
 	                             .trouble = e->trouble[u->trouble]};
 	return true;
 }

@@ -23,6 +23,7 @@
 #include "core/pidf.h"
 #include "core/pool.h"
 #include "core/publication.h"
+#include "core/reminder.h"
 #include "core/watch.h"
 #include "px_key.h"
 
@@ -45,6 +46,13 @@ struct px_engine_config {
 	unsigned publish_rate;    /* per s, 0: none */
 	unsigned publish_window;  /* in flight at most */
 	unsigned presence_servers;
+	int64_t remind_before_s; /* reminders of meetings so long ahead; 0: none */
+	bool remind_details;     /* they say what the meeting is about */
+	const char *
+	    remind_from; /* a key: whom they are from; NULL: whom they are for; outlives the engine */
+	const struct px_lang *remind_lang; /* NULL: English */
+	int32_t (*utc_offset_s)(
+	    struct px_wall w); /* of the clocks that people look at; NULL: UTC */
 	uint32_t users_max;
 	int log_level; /* enum px_log_level: what is below isn't even formatted */
 	uint32_t seed; /* jitter; the same seed gives the same run */
@@ -150,6 +158,10 @@ int px_engine_gateway_find(const struct px_engine *e,
 void px_engine_gateway_concurrency(struct px_engine *e, int gateway, unsigned n, struct px_now now);
 /* What is sent from now on goes with another account or password: it is tried once, at one gateway. */
 void px_engine_login_renewed(struct px_engine *e, struct px_now now);
+/* Of what meetings an earlier process reminded the user, before the first pump. 0 or -ENOENT. */
+int px_engine_user_told(struct px_engine *e, const char *key, const struct px_told *told);
+/* Whether the user isn't reminded of meetings (it is, until this is called). 0 or -ENOENT. */
+int px_engine_user_quiet(struct px_engine *e, const char *key, bool quiet, struct px_now now);
 
 void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n,
                          struct px_now now);
@@ -189,6 +201,8 @@ struct px_user_view {
 	bool dirty;             /* a reading is due */
 	const struct px_publication *publication;
 	const struct px_calendar *calendar;
+	bool quiet; /* isn't reminded */
+	struct px_told told;
 	const char *trouble; /* the last code that befell this user; "" if none */
 };
 /* false: no user has that id. */
@@ -201,6 +215,7 @@ struct px_engine_counts {
 	uint32_t published, confirmed;   /* a document stands; ... and is the newest */
 	uint32_t streams;
 	uint64_t reads, events, publishes, subscribes;
+	uint64_t reminders, reminders_failed; /* delivered; given up */
 };
 struct px_engine_counts px_engine_counts(const struct px_engine *e);
 const struct px_pool *px_engine_pool(const struct px_engine *e);

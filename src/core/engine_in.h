@@ -9,12 +9,14 @@
  *   engine_read.c     who waits to be read, and batches
  *   engine_oof.c      automatic replies
  *   engine_publish.c  the presence side: availability, publications
+ *   engine_remind.c   reminders of meetings
  */
 #ifndef PX_ENGINE_IN_H
 #define PX_ENGINE_IN_H
 
 #include "core/engine.h"
 #include "core/read.h"
+#include "core/reminder.h"
 #include "core/stream.h"
 
 #define PX_NOBODY UINT32_MAX
@@ -59,7 +61,7 @@
 #define PX_CHECK_MAX_MS 600000
 
 /* Doubly linked lists of users by slot: a user is in at most one list of each kind. */
-enum link_kind { LINK_READ, LINK_SUBSCRIBE, LINK_PUBLISH, LINKS };
+enum link_kind { LINK_READ, LINK_SUBSCRIBE, LINK_PUBLISH, LINK_REMIND, LINKS };
 struct link {
 	uint32_t prev, next;
 };
@@ -71,6 +73,8 @@ struct list {
 enum read_queue { READ_NONE, READ_HOT, READ_COLD, READ_SWEEP, READ_QUEUES };
 /* And how: many calendars at once by what the account may see of them, or one as its owner sees it. */
 enum lane { LANE_MANY, LANE_ONE, LANES };
+/* How a user's meetings' details are asked for: with others as the account sees them; as the mailbox itself sees them. */
+enum details_how { DETAILS_TOGETHER, DETAILS_ALONE_ONCE, DETAILS_ALONE };
 enum publish_queue { PUBLISH_NONE, PUBLISH_URGENT, PUBLISH_CALM };
 
 struct user {
@@ -86,6 +90,7 @@ struct user {
 	struct px_calendar calendar;
 	struct px_watch watch;
 	struct px_publication publication;
+	struct px_reminder reminder;
 	struct link link[LINKS];
 
 	struct px_mono turn_at;  /* availability changes by itself */
@@ -103,7 +108,9 @@ struct user {
 	int16_t gateway;
 	uint16_t stream;     /* + 1; 0: none */
 	uint16_t publish_no; /* counts its PUBLISHes: in the id */
-	uint8_t trouble;     /* index into engine.trouble */
+	uint16_t message_no; /* ... its MESSAGEs */
+	uint32_t details; /* the request for its meetings' details that is under way + 1; 0: none */
+	uint8_t trouble;  /* index into engine.trouble */
 	uint8_t read_failures;
 	uint8_t narrow; /* times that its window was halved */
 	uint8_t read_queue, publish_queue;
@@ -113,6 +120,8 @@ struct user {
 	uint8_t etag_epoch;
 	uint8_t group,
 	    refused_ids; /* at its gateway; times in a row its id was refused there before it was followed */
+	uint8_t details_alone; /* enum details_how */
+	bool quiet;            /* is not reminded */
 	bool used, on, leaving, stale;
 	bool oof_ask;   /* automatic replies are to be asked about soon */
 	bool oof_told;  /* they are known, or weren't to be had in time */
@@ -172,6 +181,7 @@ enum owner {
 	OWNER_STREAM,
 	OWNER_READING,
 	OWNER_OOF,
+	OWNER_DETAILS,
 	OWNER_PROBE,
 	OWNER_NOBODY
 };
@@ -244,6 +254,11 @@ struct px_engine {
 	unsigned readings, readings_cap;
 	struct request *request;
 	uint32_t requests, requests_cap;
+	struct details **details; /* requests under way; NULL: a free place */
+	unsigned details_n;
+	struct list curious, messages;           /* wait for details; with a text for their turn */
+	struct px_mono curious_at, message_next; /* not before then */
+	unsigned messages_in_flight;
 	struct list urgent, calm;
 	unsigned calm_debt;
 	uint32_t
@@ -371,5 +386,25 @@ void px_check_all(
     struct px_engine *e, const char *why,
     struct px_now now); /* now, or when the last one is long enough ago; why: static */
 void px_publish_pump(struct px_engine *e, struct px_now now);
+
+/* engine_remind.c */
+#define PX_MESSAGE_BIT (UINT32_C(1) << 31) /* in an id: a MESSAGE's, not a PUBLISH's */
+static inline uint64_t px_message_id(const struct user *u, uint32_t slot)
+{
+	return (uint64_t)(u->generation & 0xffff) << 48 | (uint64_t)u->message_no << 32 |
+	       PX_MESSAGE_BIT | slot;
+}
+/* Its calendar, the clock, or whether it is reminded has changed. */
+void px_remind_plan(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_remind_due(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_remind_end(struct px_engine *e, uint32_t slot); /* nothing is due any more */
+void px_details_said(struct px_engine *e, unsigned index, const struct px_item *item);
+void px_details_done(struct px_engine *e, unsigned index, const struct px_reply *reply,
+                     struct px_now now);
+void px_remind_answered(struct px_engine *e, uint64_t id, const struct px_sip_answer *a,
+                        struct px_now now);
+void px_remind_pump(struct px_engine *e, struct px_now now);
+struct px_mono px_reminders_due(const struct px_engine *e, struct px_now now);
+void px_reminders_free(struct px_engine *e);
 
 #endif

@@ -155,6 +155,7 @@ void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
 	if (a.presence == PX_UNKNOWN && !away) {
 		/* never read, the clock left the window, or the server itself doesn't know: what
 		 * stands, stands until it is stale */
+		px_remind_plan(e, slot, now);
 		px_user_schedule(e, slot);
 		return;
 	}
@@ -183,6 +184,7 @@ void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
 		say_next(&doc, e, u, a.until);
 	if (!u->stale)
 		want(e, slot, &doc, now);
+	px_remind_plan(e, slot, now);
 	px_user_schedule(e, slot);
 }
 
@@ -198,6 +200,7 @@ void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now)
 		want(e, slot, &(struct saying){.presence = PX_AVAILABLE, .next = PX_UNKNOWN}, now);
 	else
 		px_withdraw(e, slot, now);
+	px_remind_plan(e, slot, now);
 	px_user_schedule(e, slot);
 }
 
@@ -373,6 +376,10 @@ void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_an
 {
 	uint32_t slot = (uint32_t)id;
 
+	if (slot & PX_MESSAGE_BIT) {
+		px_remind_answered(e, id, a, now);
+		return;
+	}
 	if (slot >= e->end)
 		return;
 	struct user *u = px_user(e, slot);

@@ -363,6 +363,10 @@ void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *
 		if (px_calendar_make(&b->staged[item->index], item->interval, item->n, b->from,
 		                     b->until) != 0)
 			b->refused[item->index] = PX_V_TRANSIENT + 1;
+		else if (e->config.remind_before_s > 0 &&
+		         px_calendar_starts(&b->staged[item->index], item->interval, item->n,
+		                            px_reminds) != 0)
+			b->refused[item->index] = PX_V_TRANSIENT + 1;
 	} else if (item->kind == PX_ITEM_REFUSED) {
 		b->refused[item->index] = (uint8_t)(item->verdict + 1);
 		b->code[item->index] = px_trouble(e, item->code ? item->code : "");

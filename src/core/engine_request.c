@@ -40,6 +40,8 @@ static void said(void *arg, const struct px_item *item)
 		px_reading_said(e, r->index, item);
 	} else if (r->owner == OWNER_OOF) {
 		px_oof_said(e, (int)r->index, item);
+	} else if (r->owner == OWNER_DETAILS) {
+		px_details_said(e, r->index, item);
 	} else if (r->owner == OWNER_STREAM) {
 		px_stream_said(e, r->index, item);
 	}
@@ -223,14 +225,18 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 	case OWNER_OOF:
 		px_oof_done(e, g, &reply, now);
 		break;
+	case OWNER_DETAILS:
+		px_details_done(e, was.index, &reply, now);
+		break;
 	case OWNER_PROBE:
 	case OWNER_NOBODY:
 	case OWNER_NONE:
 		break;
 	}
 	free(was.got);
-	if (change != PX_POOL_GATEWAY_DOWN || was.owner == OWNER_READING || was.owner == OWNER_OOF ||
-	    was.owner == OWNER_PROBE || was.owner == OWNER_NOBODY)
+	if (change != PX_POOL_GATEWAY_DOWN || was.owner == OWNER_READING ||
+	    was.owner == OWNER_OOF || was.owner == OWNER_DETAILS || was.owner == OWNER_PROBE ||
+	    was.owner == OWNER_NOBODY)
 		px_gateway_changed(e, g, change, &reply, now);
 }
 

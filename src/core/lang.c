@@ -4,26 +4,23 @@
 #include <string.h>
 #include <strings.h>
 
-/* tag, available, busy, away, meeting, private meeting, more */
+/* tag, available, busy, away, meeting, private meeting */
 #define LANGUAGES(_)                                                                               \
-	_("en", "Available", "Busy", "Away", "Meeting", "Private meeting", "and %u more")          \
-	_("de", "Verfügbar", "Beschäftigt", "Abwesend", "Besprechung", "Private Besprechung",      \
-	  "und %u weitere")                                                                        \
-	_("fr", "Disponible", "Occupé", "Absent", "Réunion", "Réunion privée", "et %u de plus")    \
-	_("es", "Disponible", "Ocupado", "Ausente", "Reunión", "Reunión privada", "y %u más")      \
-	_("it", "Disponibile", "Occupato", "Assente", "Riunione", "Riunione privata",              \
-	  "e altre %u")                                                                            \
-	_("nl", "Beschikbaar", "Bezet", "Afwezig", "Vergadering", "Privévergadering", "en nog %u") \
-	_("pt", "Disponível", "Ocupado", "Ausente", "Reunião", "Reunião privada", "e mais %u")     \
-	_("pl", "Dostępny", "Zajęty", "Nieobecny", "Spotkanie", "Spotkanie prywatne",              \
-	  "i jeszcze %u")                                                                          \
-	_("sv", "Tillgänglig", "Upptagen", "Frånvarande", "Möte", "Privat möte", "och %u till")    \
-	_("da", "Ledig", "Optaget", "Ikke til stede", "Møde", "Privat møde", "og %u mere")         \
-	_("ja", "連絡可能", "取り込み中", "不在", "会議", "非公開の会議", "ほか%u件")
+	_("en", "Available", "Busy", "Away", "Meeting", "Private meeting")                         \
+	_("de", "Verfügbar", "Beschäftigt", "Abwesend", "Besprechung", "Private Besprechung")      \
+	_("fr", "Disponible", "Occupé", "Absent", "Réunion", "Réunion privée")                     \
+	_("es", "Disponible", "Ocupado", "Ausente", "Reunión", "Reunión privada")                  \
+	_("it", "Disponibile", "Occupato", "Assente", "Riunione", "Riunione privata")              \
+	_("nl", "Beschikbaar", "Bezet", "Afwezig", "Vergadering", "Privévergadering")              \
+	_("pt", "Disponível", "Ocupado", "Ausente", "Reunião", "Reunião privada")                  \
+	_("pl", "Dostępny", "Zajęty", "Nieobecny", "Spotkanie", "Spotkanie prywatne")              \
+	_("sv", "Tillgänglig", "Upptagen", "Frånvarande", "Möte", "Privat möte")                   \
+	_("da", "Ledig", "Optaget", "Ikke til stede", "Møde", "Privat møde")                       \
+	_("ja", "連絡可能", "取り込み中", "不在", "会議", "非公開の会議")
 
 static const struct px_lang lang[] = {
-#define ROW(tag, available, busy, away, meeting, hidden, more)                                     \
-	{tag, available, busy, away, meeting, hidden, more},
+#define ROW(tag, available, busy, away, meeting, hidden)                                           \
+	{tag, available, busy, away, meeting, hidden},
     LANGUAGES(ROW)
 #undef ROW
 };
@@ -68,7 +65,7 @@ bool px_lang_tag(const char *s, size_t n)
 
 const char *px_lang_list(void)
 {
-#define TAG(tag, available, busy, away, meeting, hidden, more) ", " tag
+#define TAG(tag, available, busy, away, meeting, hidden) ", " tag
 	return &LANGUAGES(TAG)[2];
 #undef TAG
 }

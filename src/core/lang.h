@@ -14,7 +14,6 @@ struct px_lang {
 	const char *available, *busy, *away;
 	const char *meeting;         /* "Besprechung": before its time or its subject */
 	const char *private_meeting; /* one of which no more may be said */
-	const char *more;            /* one integer: so many other meetings */
 };
 
 /*

@@ -30,6 +30,8 @@ enum kind {
 	LISTEN,
 	ADDRESS,
 	HOST,
+	AOR,
+	ZONE,
 	LANGUAGE,
 	INTEGER,
 	SECONDS,
@@ -541,6 +543,16 @@ static void take_note(struct reading *r, unsigned line, struct slice v)
 	}
 }
 
+/* Could be a setting's name: what can't is not shown, it may be a password. */
+static bool named(struct slice name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.",
+		            name.s[i]))
+			return false;
+	return name.n > 0;
+}
+
 /* ---- single settings ---- */
 
 /* NULL, or what is wrong. */
@@ -554,6 +566,13 @@ static const char *check_text(enum kind kind, struct slice v)
 		return v.n > PX_PASSWORD_MAX ? "is longer than 255 bytes" : NULL;
 	case STRING:
 		return v.n > 255 ? "is longer than 255 bytes" : NULL;
+	case ZONE:
+		for (size_t i = 0; i < v.n; i++)
+			if (!named((struct slice){v.s + i, 1}) && v.s[i] != '/' && v.s[i] != '+')
+				return "is no time zone; give a name such as Europe/Berlin";
+		return v.s[0] == '.' || v.s[0] == '/' || v.n > 64 || memmem(v.s, v.n, "..", 2)
+		           ? "is no time zone; give a name such as Europe/Berlin"
+		           : NULL;
 	case LANGUAGE:
 		return px_lang_tag(v.s, v.n) ? NULL : "is no language tag; give one such as de";
 	case URL: {
@@ -607,7 +626,7 @@ static void put_text(struct reading *r, void *field, struct slice v)
 static void take_value(struct reading *r, const struct setting *is_, unsigned line, struct slice v)
 {
 	void *field = (char *)r->s + is_->at;
-	char shown[PX_SHOWN_MAX];
+	char shown[PX_SHOWN_MAX], key[PX_AOR_MAX + 1];
 	const char *wrong;
 	int64_t n;
 	int i;
@@ -624,6 +643,13 @@ static void take_value(struct reading *r, const struct setting *is_, unsigned li
 		break;
 	case MAP:
 		take_map(r, line, v);
+		break;
+	case AOR:
+		if (px_key_from_aor(v.s, v.n, key) != 0)
+			px_complain(&r->said, line, is_->name, "%s is not an AoR; write user@host",
+			            px_shown(v.s, v.n, shown));
+		else
+			put_text(r, field, (struct slice){key, strlen(key)});
 		break;
 	case COMPAT:
 		take_compat(r, line, v);
@@ -760,16 +786,6 @@ static bool printable(struct slice v)
 		i += step;
 	}
 	return true;
-}
-
-/* Could be a setting's name: what can't is not shown, it may be a password. */
-static bool named(struct slice name)
-{
-	for (size_t i = 0; i < name.n; i++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.",
-		            name.s[i]))
-			return false;
-	return name.n > 0;
 }
 
 /* One line of the settings. Nothing of a value is shown that could be a password. */
@@ -1008,6 +1024,13 @@ static void finish(struct reading *r)
 		            "%s is not built in; give note=available=TEXT, note=busy=TEXT and "
 		            "note=away=TEXT, or one of %s",
 		            s->note_lang, px_lang_list());
+	if (s->remind_before > 0 && s->remind_before + s->resync > s->horizon &&
+	    s->resync < s->horizon)
+		px_complain(&r->said, r->given[find("remind_before")], "remind_before",
+		            "%lld and resync, %lld, are more than horizon, %lld: meetings would be "
+		            "known too late",
+		            (long long)s->remind_before, (long long)s->resync,
+		            (long long)s->horizon);
 	if (s->resync >= s->horizon)
 		px_complain(
 		    &r->said, r->given[find("resync")], "resync",
@@ -1224,7 +1247,6 @@ unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, vo
 	     "give streaming or none"},
 	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
 	     "give streaming or none"},
-	    {s->remind_before != 0, "remind_before", "leave it out"},
 	    {s->state_file != NULL, "state_file", "leave it out"},
 	    {s->standby, "standby=yes", "leave it out"},
 	    {s->listen_http != NULL, "listen_http", "leave it out"},

@@ -310,6 +310,10 @@ static void fill(struct px_board_state *s, const struct px_user_view *v, struct 
 	s->read_at = seconds(v->read_at.ms);
 	s->put_at = seconds(now.wall.ms);
 	s->dirty = v->dirty;
+	s->quiet = v->quiet;
+	_Static_assert(PX_TOLD == PX_BOARD_REMINDED, "the board has room for what was told");
+	s->reminded_floor = v->told.floor;
+	memcpy(s->reminded, v->told.start, sizeof s->reminded);
 	if (v->watch == PX_WATCH_BACKOFF || v->watch == PX_WATCH_PARKED)
 		s->due = seconds(now.wall.ms + v->due.ms - now.mono.ms);
 	snprintf(s->trouble, sizeof s->trouble, "%s", v->trouble ? v->trouble : "");
@@ -479,6 +483,8 @@ void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_bo
 	also.reads = c.reads;
 	also.events = c.events;
 	also.publishes = c.publishes;
+	also.reminders = c.reminders;
+	also.reminders_failed = c.reminders_failed;
 	also.subscribes = c.subscribes;
 	also.users = c.users;
 	also.on = c.on;

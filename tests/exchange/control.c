@@ -502,6 +502,7 @@ static json_t *post_mailbox(struct call *call)
 	json_t *no_freebusy = json_object_get(call->in, "no_freebusy");
 	json_t *merged_only = json_object_get(call->in, "merged_only");
 	json_t *oof = json_object_get(call->in, "oof");
+	json_t *no_details = json_object_get(call->in, "no_details");
 	json_t *back_end = json_object_get(call->in, "back_end");
 	int64_t from = 0, until = 0;
 	const char *folders = json_string_value(json_object_get(call->in, "folders"));
@@ -512,8 +513,11 @@ static json_t *post_mailbox(struct call *call)
 		return bad(call, 400, "address must be a mail address");
 	if ((denied && !json_is_boolean(denied)) ||
 	    (no_freebusy && !json_is_boolean(no_freebusy)) ||
-	    (merged_only && !json_is_boolean(merged_only)))
-		return bad(call, 400, "denied, no_freebusy and merged_only must be true or false");
+	    (merged_only && !json_is_boolean(merged_only)) ||
+	    (no_details && !json_is_boolean(no_details)))
+		return bad(call, 400,
+		           "denied, no_freebusy, merged_only and no_details must be true or "
+		           "false");
 	if (oof && !json_is_boolean(oof) &&
 	    (!time_of(call, json_object_get(oof, "from"), &from) ||
 	     !time_of(call, json_object_get(oof, "until"), &until)))
@@ -540,6 +544,8 @@ static json_t *post_mailbox(struct call *call)
 		mb->oof_from = from;
 		mb->oof_until = until;
 	}
+	if (no_details)
+		mb->no_details = json_is_true(no_details);
 	return json_object();
 }
 

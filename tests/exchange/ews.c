@@ -482,6 +482,9 @@ static void one_mailbox(struct req *r, const struct freebusy_ask *ask, const cha
 	           "</ResponseCode></ResponseMessage><FreeBusyView>");
 	occ = store_expand(r->e->store, mb, ask->from, ask->to, &n);
 	struct freebusy_ask shown = *ask;
+	/* who may not see details gets the view that is left without them */
+	if (mb->no_details && r->as != mb && shown.view >= VIEW_DETAILED)
+		shown.view = shown.view == VIEW_DETAILED ? VIEW_FREEBUSY : VIEW_FREEBUSY_MERGED;
 	if (mb->merged_only)
 		shown.view = VIEW_MERGED_ONLY;
 	freebusy_write(b, &shown, occ, n);

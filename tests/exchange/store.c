@@ -232,6 +232,7 @@ void store_remove(struct mailbox *mb)
 	free(mb->back_end);
 	mb->back_end = NULL;
 	mb->exists = mb->lazy = mb->denied = mb->no_freebusy = mb->merged_only = false;
+	mb->no_details = false;
 	mb->oof = OOF_DISABLED;
 	mb->move_until_ms = 0;
 }

@@ -63,6 +63,7 @@ struct mailbox {
 	bool exists;
 	bool denied;      /* may not be impersonated */
 	bool no_freebusy; /* its free/busy may not be read */
+	bool no_details;  /* others see free/busy only, not what meetings are about */
 	bool merged_only; /* of it only the digits may be read */
 	uint8_t oof;      /* enum oof: its automatic replies */
 	int64_t oof_from, oof_until; /* s; scheduled */

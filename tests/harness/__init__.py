@@ -6,7 +6,7 @@ from .gateway import Authority, Gateway
 from .kamailio import Kamailio
 from .presence import LOST, LOST_BY_RESET, MISSED, RESET, SILENT, PresenceServer
 from .process import BUILD, Process, free_port, wait_until
-from .sip import Notifier, Publisher, Sender, pidf
+from .sip import Notifier, Phone, Publisher, Sender, pidf
 from .watch import Watch
 from .worker import Worker
 from .world import World

@@ -73,6 +73,7 @@ class PresenceServer:
         self.delay = 0
         self.min_expires, self.max_expires = 0, 86400
         self.publishes, self.problems = [], []
+        self.messages, self.message_rule = [], None
         self.standing = {}  # ETag -> (AoR, calendar, until)
         self.done = {}  # branch -> the bytes of its answer; None: there are none
         self.open = {}  # AoR -> the PUBLISH whose answer waits
@@ -185,6 +186,9 @@ class PresenceServer:
 
     def _request(self, data, send, connection):
         message = Message(data)
+        if not message.status and message.method == "MESSAGE":
+            self._pass_on(message, send)
+            return
         if message.status or message.method != "PUBLISH":
             self.problems.append(f"not a PUBLISH: {message.start}")
             return
@@ -218,6 +222,26 @@ class PresenceServer:
             else:
                 self.done[branch] = answer
                 self._send(send, answer)
+
+    def _pass_on(self, message, send):
+        """A MESSAGE, to phones that answer as message_rule(message) says: a status, None for 200, or SILENT."""
+        branch = re.search(r"branch=([^;,\s]+)", message["Via"])[1]
+        if branch in self.done:
+            if self.done[branch]:
+                self._send(send, self.done[branch])
+            return
+        message.t = time.time()
+        message.aor = re.search(r"sip:([^>;]+)", message["To"])[1]
+        if message.start != f"MESSAGE sip:{message.aor} SIP/2.0":
+            self.problems.append(f"{message.start} to {message['To']}")
+        if message.get("Contact") or message.get("Content-Length") != str(len(message.body)):
+            self.problems.append(f"MESSAGE to {message.aor}: {message.headers}")
+        status = self.message_rule(message) if self.message_rule else None
+        self.messages.append(message)
+        self.done[branch] = None
+        if status is not SILENT:
+            self.done[branch] = self._answer(message, status or 200, {})
+            self._send(send, self.done[branch])
 
     def _look_at(self, publish):
         message = publish.message
@@ -267,6 +291,10 @@ class PresenceServer:
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
     # ---- what has come ----
+
+    def texts(self, aor=None):
+        """What the MESSAGEs said, to one or to all."""
+        return [one.body.decode() for one in list(self.messages) if aor in (None, one.aor)]
 
     def of(self, aor):
         return [one for one in list(self.publishes) if one.aor == aor]

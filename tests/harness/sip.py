@@ -127,6 +127,64 @@ class Publisher(Sender):
         assert answer.status == 200, answer.start
 
 
+class Phone:
+    """Registers for an AoR at port and takes MESSAGEs. texts: what they said; messages: the same as Message;
+    statuses: what the next ones are answered with, 200 when it is empty."""
+
+    def __init__(self, port, aor, statuses=()):
+        self.aor, self.server, self.statuses = aor, port, list(statuses)
+        self.messages, self.registered, self.seen = [], threading.Event(), set()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def register(self, expires=3600):
+        n = next(_unique)
+        user, _, domain = self.aor.partition("@")
+        self.registered.clear()
+        self.socket.sendto("\r\n".join([
+            f"REGISTER sip:{domain} SIP/2.0",
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bKr{self.port}-{n}",
+            "Max-Forwards: 70", f"From: <sip:{self.aor}>;tag=r{n}", f"To: <sip:{self.aor}>",
+            f"Call-ID: register-{self.port}", f"CSeq: {n} REGISTER",
+            f"Contact: <sip:{user}@127.0.0.1:{self.port}>;expires={expires}",
+            "Content-Length: 0", "", ""]).encode(), ("127.0.0.1", self.server))
+        assert self.registered.wait(5), f"{self.aor} isn't registered"
+        return self
+
+    @property
+    def texts(self):
+        return [one.body.decode() for one in list(self.messages)]
+
+    def _serve(self):
+        while True:
+            data, peer = self.socket.recvfrom(65536)
+            if not data:
+                return
+            message = Message(data)
+            if message.status == 200:
+                self.registered.set()
+            if message.status or message.method != "MESSAGE":
+                continue
+            via = [line for line in data.decode("utf-8", "replace").split("\r\n")
+                   if line.lower().startswith("via:")]
+            if via[0] not in self.seen:
+                self.messages.append(message)
+                self.seen.add(via[0])
+            status = self.statuses.pop(0) if self.statuses else 200
+            self.socket.sendto("\r\n".join([
+                f"SIP/2.0 {status} As Told", *via, f"From: {message['From']}",
+                f"To: {message['To']};tag=phone", f"Call-ID: {message['Call-ID']}",
+                f"CSeq: {message['CSeq']}", "Content-Length: 0", "", ""]).encode(), peer)
+
+    def close(self):
+        self.socket.sendto(b"", self.socket.getsockname())
+        self.thread.join(5)
+        self.socket.close()
+
+
 class Notifier:
     """A presence server that is told what to say. It accepts every SUBSCRIBE; notify() then sends
     in the dialog of that subscriber whatever the test wants, right or wrong. dialogs: AoR ->

@@ -74,11 +74,28 @@ static void fake_line(struct px_parse *p, char *line)
 		v->status = (enum px_status)strtol(end, NULL, 10);
 		return;
 	}
+	case 'D': { /* start end status hidden subject|place */
+		struct px_meeting m = {0};
+		const struct px_item about = {
+		    .kind = PX_ITEM_MEETING, .index = p->seen, .meeting = &m};
+		char *end, *place = strchr(line, '|');
+		m.when.start.ms = strtoll(line + 2, &end, 10);
+		m.when.end.ms = strtoll(end, &end, 10);
+		m.when.status = (enum px_status)strtol(end, &end, 10);
+		m.hidden = strtol(end, &end, 10) != 0;
+		m.subject = end + 1;
+		m.place = place + 1;
+		*place = '\0';
+		p->said(p->arg, &about);
+		return;
+	}
+	case 'B': /* as C, and nobody may see what meetings are about */
 	case 'C':
 		item = (struct px_item){.kind = PX_ITEM_CALENDAR,
 		                        .index = p->seen++,
 		                        .interval = p->interval,
-		                        .n = p->intervals};
+		                        .n = p->intervals,
+		                        .details = p->ask == PX_ASK_DETAILS && line[0] == 'C'};
 		p->intervals = 0;
 		break;
 	case 'O': {
@@ -153,7 +170,8 @@ static void fake_done(struct px_parse *p, const struct px_http_answer *a, struct
 		out->verdict = PX_V_BUSY;
 	else if (p->verdict >= 0)
 		out->verdict = (enum px_verdict)p->verdict;
-	else if ((p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE) && p->seen != p->n)
+	else if ((p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE ||
+	          p->ask == PX_ASK_DETAILS) && p->seen != p->n)
 		out->verdict = PX_V_TRANSIENT;
 }
 
@@ -182,6 +200,7 @@ const struct px_backend fake_backend = {.name = "fake",
                                         .read_max = 100,
                                         .read_one = true,
                                         .oof_max = fake_oof_max,
+                                        .details_max = 100,
                                         .stream_max = 200,
                                         .id_max = 255,
                                         .heartbeat_ms = FAKE_HEARTBEAT_MS,
