@@ -12,7 +12,7 @@ OPT      := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 SAN      := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DPX_SANITIZED=1
 LDOPT    := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
-PC       := sofia-sip-ua libcurl libxml-2.0 libssl libcrypto krb5-gssapi
+PC       := sofia-sip-ua libcurl libxml-2.0 libssl libcrypto krb5-gssapi libmicrohttpd
 SIMPC    := libmicrohttpd jansson libxml-2.0 libssl libcrypto
 TESTPC   := cmocka libmicrohttpd jansson
 flags     = $(shell pkg-config --cflags $(1) 2>/dev/null)

@@ -11,7 +11,7 @@
  * one and looks whether the sequence is still the same. So a writer that is killed in the middle
  * leaves the last good value, and nothing is ever locked.
  *
- * A user's names and subscription id are long and change rarely: they stand once, outside the cell,
+ * A user's names and subscription are long and change rarely: they stand once, outside the cell,
  * and count only if their hash is the one that the cell says. Their first bytes are in the row, the
  * rest in the row's tail, which short ones never touch.
  *
@@ -51,6 +51,7 @@
 #define PX_BOARD_ETAG_MAX 127
 #define PX_BOARD_SUBSCRIPTION_MAX 255
 #define PX_BOARD_NAME_MAX 63
+#define PX_BOARD_SERVER_MAX 31
 #define PX_BOARD_ERROR_MAX 255
 #define PX_BOARD_GIVEN_MAX 511
 #define PX_BOARD_REMINDED 7
@@ -81,6 +82,8 @@ struct px_board_state {
 	uint8_t publication; /* enum px_pub_state */
 	uint8_t quiet;       /* isn't reminded of meetings */
 	uint8_t confirmed;   /* the presence server has the newest state */
+	uint8_t kind;        /* enum px_kind of the subscription */
+	uint8_t minutes;     /* push: how often the server calls at least */
 	char trouble[27];    /* the last code that befell the user, cut; NUL-terminated */
 	char etag[48];       /* the first bytes; the rest in the tail; not NUL-terminated */
 };
@@ -93,8 +96,10 @@ struct px_board_gateway_state {
 	uint32_t users, in_flight, limit, concurrency;
 	uint32_t health; /* enum px_health, or PX_BOARD_REMOVED */
 	uint32_t probing;
-	uint32_t origin;                  /* enum px_board_origin */
-	char name[PX_BOARD_NAME_MAX + 1]; /* "": a free place */
+	uint32_t origin;                      /* enum px_board_origin */
+	uint32_t kind;                        /* enum px_kind: how changes are learned there */
+	char name[PX_BOARD_NAME_MAX + 1];     /* "": a free place */
+	char server[PX_BOARD_SERVER_MAX + 1]; /* what it calls itself; "": not known */
 	char last_error[PX_BOARD_ERROR_MAX + 1];
 	char given[PX_BOARD_GIVEN_MAX + 1]; /* as a command wrote it; "": it is in the settings */
 };
@@ -103,6 +108,9 @@ struct px_board_gateway_state {
 #define PX_BOARD_WATCHES 12
 struct px_board_counts {
 	uint64_t reads, events, publishes, subscribes; /* since the worker's start */
+	uint64_t polls;
+	uint64_t notified,
+	    strays; /* messages that listeners heard; those that meant nothing, or were forged */
 	uint64_t sip_sent, sip_answered, sip_failed, log_lost;
 	uint64_t reminders, reminders_failed;
 	uint32_t users, on, published, confirmed, streams;
@@ -113,8 +121,8 @@ struct px_board_counts {
 	uint32_t gateways; /* rows of them */
 	uint32_t active;   /* it publishes: 1; as the second of a pair: 0 */
 	uint32_t reloads, reload_wrong, reloaded_at; /* s since 1970; 0: never */
-	uint32_t started_at; /* s since 1970 */
-	uint32_t epoch;      /* of the worker that tells; another than the head's: the new one has
+	uint32_t started_at;                         /* s since 1970 */
+	uint32_t epoch; /* of the worker that tells; another than the head's: the new one has
 	                        told nothing yet */
 };
 
@@ -170,6 +178,9 @@ struct px_board_head {
 	/* rows in the order in which they were written: the last PX_BOARD_TOLD of `told` */
 	_Atomic uint64_t told;
 	_Atomic uint32_t told_row[PX_BOARD_TOLD];
+	/* What the URL has that servers call (push), so that they find the next worker, too. Not the key to anything: who
+	 * knows it can make a calendar be read. 0: none was drawn yet */
+	_Atomic uint64_t token[2];
 	PX_BOARD_CELL(struct px_board_counts) counts;
 };
 
@@ -277,8 +288,11 @@ struct px_board_user {
 	uint32_t row;
 	struct px_board_state state;
 	char key[PX_AOR_MAX + 1], mailbox[PX_MAILBOX_MAX + 1];
-	char subscription[PX_BOARD_SUBSCRIPTION_MAX + 1]; /* "": none, or it can't be told */
-	char etag[PX_BOARD_ETAG_MAX + 1];                 /* "": none */
+	char subscription
+	    [PX_BOARD_SUBSCRIPTION_MAX +
+	     1]; /* "": none, or it can't be told; after its NUL, a pull one's watermark */
+	uint8_t watermark;                /* where in subscription[] that begins; 0: none */
+	char etag[PX_BOARD_ETAG_MAX + 1]; /* "": none */
 };
 
 enum px_board_found { PX_BOARD_FOUND, PX_BOARD_NONE, PX_BOARD_UNKNOWN };
@@ -330,6 +344,13 @@ static inline enum px_board_found px_board_load_user(const struct px_board_head 
 		if ((uint32_t)px_key_hash(out->subscription, s->subscription_len) !=
 		    s->subscription_hash)
 			out->subscription[0] = '\0';
+		out->watermark = 0;
+		/* they stand together, with a blank between */
+		char *blank = strchr(out->subscription, ' ');
+		if (blank) {
+			*blank = '\0';
+			out->watermark = (uint8_t)(blank + 1 - out->subscription);
+		}
 		return PX_BOARD_FOUND;
 	}
 	return PX_BOARD_UNKNOWN;

@@ -15,6 +15,7 @@ static const char *const watch_name[] = {"off",         "homeless",  "waiting",
 enum publication { PUB_OFF, PUB_WAITING, PUB_IN_FLIGHT, PUB_STANDING, PUB_BACKOFF };
 static const char *const publication_name[] = {"off", "waiting", "in_flight", "standing",
                                                "backoff"};
+static const char *const kind_name[] = {"streaming", "push", "pull", "none"};
 static const char *const health_name[] = {"up", "down", "refused", "leaving"};
 static const char *const login_name[] = {"open", "retrying", "asking", "held"};
 static const char *const origin_name[] = {"cfg", "file", "db", "rpc", "script"};
@@ -340,6 +341,7 @@ enum px_board_found px_show_user(const struct px_board_reader *b, const char *ke
 	rows->text(ctx, "watch", NAME(watch_name, s->watch));
 	rows->text(ctx, "gateway", gateway);
 	rows->text(ctx, "subscription", u.subscription);
+	rows->text(ctx, "kind", u.subscription[0] ? NAME(kind_name, s->kind) : "none");
 	rows->text(ctx, "trouble", s->trouble);
 	put_time(rows, "tried_again", s->due);
 	rows->text(ctx, "reminded", s->quiet ? "no" : "yes");
@@ -371,6 +373,8 @@ void px_show_gateways(const struct px_board_reader *b, const struct px_rows *row
 		rows->text(ctx, "name", g.name);
 		rows->text(ctx, "health", px_show_health(g.health));
 		rows->text(ctx, "origin", NAME(origin_name, g.origin));
+		rows->text(ctx, "server", g.server);
+		rows->text(ctx, "learns_by", NAME(kind_name, g.kind));
 		rows->number(ctx, "users", g.users);
 		rows->number(ctx, "requests", (int64_t)g.requests);
 		rows->number(ctx, "errors", (int64_t)g.errors);
@@ -431,6 +435,12 @@ uint64_t px_stat(const struct px_board_reader *b, enum px_stat which, struct px_
 		return c.reads;
 	case PX_STAT_events:
 		return c.events;
+	case PX_STAT_polls:
+		return c.polls;
+	case PX_STAT_notified:
+		return c.notified;
+	case PX_STAT_strays:
+		return c.strays;
 	case PX_STAT_subscribes:
 		return c.subscribes;
 	case PX_STAT_login_held:

@@ -79,7 +79,7 @@ const char *px_show_health(uint32_t health);
 	X(published, "users with a document at the presence server")                               \
 	X(confirmed, "of them, those whose newest state the presence server has")                  \
 	X(subscribed, "users with a subscription at their gateway")                                \
-	X(followed, "of them, those in a running stream")                                          \
+	X(followed, "of them, those in a running stream, called or polled")                        \
 	X(parked, "users that have a trouble of their own and are tried hourly")                   \
 	X(refused, "users refused since there are max_users")                                      \
 	X(streams, "streaming connections that run")                                               \
@@ -90,6 +90,9 @@ const char *px_show_health(uint32_t health);
 	X(reads, "calendars read")                                                                 \
 	X(events, "changes told by gateways")                                                      \
 	X(subscribes, "Subscribe requests")                                                        \
+	X(polls, "requests that asked whether something has changed")                              \
+	X(notified, "calls of servers that came in")                                               \
+	X(strays, "of them, those that meant nothing or were forged")                              \
 	X(login_held,                                                                              \
 	  "1: the account is refused, and nothing is sent to Exchange but one login in 5 minutes") \
 	X(presence_up, "1: the presence server answers; 0: it is probed")                          \

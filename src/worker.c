@@ -28,6 +28,7 @@
 #include "io/http.h"
 #include "io/log.h"
 #include "io/loop.h"
+#include "io/push.h"
 #include "io/sip.h"
 #include "io/zone.h"
 #include "live.h"
@@ -62,6 +63,8 @@ struct worker {
 	struct px_sip *sip;
 	struct px_engine *engine;
 	struct px_board *board;
+	struct px_push *push; /* NULL: there is no listener */
+	char *callback;       /* what Exchange is told to call; NULL: nothing */
 	struct px_control *control;
 	int signals;
 
@@ -95,6 +98,7 @@ static int64_t ceiling(enum px_ask ask)
 	case PX_ASK_DETAILS:
 		return 32 << 20; /* 100 calendars of PX_INTERVALS_MAX events */
 	case PX_ASK_PROBE:
+	case PX_ASK_POLL:
 		return 1 << 20;
 	default:
 		return 1 << 16;
@@ -118,7 +122,6 @@ static void restore_user(void *arg, const struct px_board_user *u)
 {
 	struct worker *w = arg;
 	const struct px_now now = px_loop_now(w->loop);
-	const struct px_wall lapses = {(int64_t)u->state.lapses * 1000};
 	const bool listed = px_engine_user_find(w->engine, u->key) >= 0;
 	struct px_told told = {.floor = u->state.reminded_floor};
 	bool known = listed;
@@ -142,9 +145,16 @@ static void restore_user(void *arg, const struct px_board_user *u)
 			return;
 		}
 	}
-	px_engine_user_restore(w->engine, u->key, gateway_by_hash(w, u->state.gateway),
-	                       u->subscription[0] ? u->subscription : NULL,
-	                       u->etag[0] ? u->etag : NULL, u->state.unsure, lapses, now);
+	const struct px_known k = {.gateway = gateway_by_hash(w, u->state.gateway),
+	                           .kind = (enum px_kind)u->state.kind,
+	                           .minutes = u->state.minutes,
+	                           .subscription = u->subscription[0] ? u->subscription : NULL,
+	                           .watermark =
+	                               u->watermark ? u->subscription + u->watermark : NULL,
+	                           .etag = u->etag[0] ? u->etag : NULL,
+	                           .unsure = u->state.unsure,
+	                           .lapses = {(int64_t)u->state.lapses * 1000}};
+	px_engine_user_restore(w->engine, u->key, &k, now);
 	memcpy(told.start, u->state.reminded, sizeof told.start);
 	px_engine_user_told(w->engine, u->key, &told);
 	if (!listed) /* else settings or file say it */
@@ -166,6 +176,14 @@ static void put_user(struct worker *w, uint32_t id, struct px_now now)
 		px_board_put(w->board, &v, px_live_origin(w->live, id),
 		             v.gateway == PX_NO_GATEWAY ? NULL : pool->gateway[v.gateway].name,
 		             now);
+}
+
+static enum px_heard push_heard(void *arg, uint32_t who, const char *bytes, size_t n)
+{
+	struct worker *w = arg;
+
+	px_loop_mark(w->loop);
+	return px_engine_notified(w->engine, who, bytes, n, px_loop_now(w->loop));
 }
 
 static void carry_out(struct worker *w, struct px_action *a, struct px_now now)
@@ -218,6 +236,7 @@ static void beat(struct worker *w, struct px_now now)
 {
 	const struct px_live_counts live = px_live_counts(w->live);
 	const struct px_board_counts also = {.log_lost = px_log_lost(),
+	                                     .strays = px_push_strays(w->push),
 	                                     .refused = live.refused,
 	                                     .started_at = w->started_at,
 	                                     .reloads = live.reloads,
@@ -227,6 +246,7 @@ static void beat(struct worker *w, struct px_now now)
 	px_live_gateways_put(w->live, w->board);
 	px_board_counts(w->board, w->engine, also);
 	px_board_beat(w->board, now);
+	px_push_tick(w->push);
 	w->beat_at = px_after(now, BEAT_MS);
 }
 
@@ -749,6 +769,20 @@ static struct px_pidf_style document_style(const struct worker *w)
 	                              .timed_status = s->timed_status};
 }
 
+/* PX_KIND_BIT()s that the settings allow. */
+static unsigned kinds_of(const struct px_settings *s)
+{
+	const unsigned kinds[] = {[PX_SUBSCRIPTION_AUTO] =
+	                              PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PULL) |
+	                              (s->listen_http ? PX_KIND_BIT(PX_KIND_PUSH) : 0),
+	                          [PX_SUBSCRIPTION_STREAMING] = PX_KIND_BIT(PX_KIND_STREAM),
+	                          [PX_SUBSCRIPTION_PUSH] = PX_KIND_BIT(PX_KIND_PUSH),
+	                          [PX_SUBSCRIPTION_PULL] = PX_KIND_BIT(PX_KIND_PULL),
+	                          [PX_SUBSCRIPTION_NONE] = PX_KIND_BIT(PX_KIND_NONE)};
+
+	return kinds[s->subscription];
+}
+
 static int make_engine(struct worker *w, struct px_now now)
 {
 	const struct px_settings *s = w->settings;
@@ -759,7 +793,8 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .gateways = (unsigned)s->gateways,
 	                             .gateway_name = name,
 	                             .gateway_concurrency = concurrency,
-	                             .subscribe = s->subscription != PX_SUBSCRIPTION_NONE,
+	                             .kinds = kinds_of(s),
+	                             .callback = w->callback,
 	                             .horizon_s = s->horizon,
 	                             .resync_s = s->resync,
 	                             .oof_replies = s->oof_replies,
@@ -790,6 +825,27 @@ static int make_engine(struct worker *w, struct px_now now)
 	free(name);
 	free(concurrency);
 	return w->engine ? 0 : -ENOMEM;
+}
+
+/* The listener for EWS push, where calls to the last worker go, too. */
+static int open_push(struct worker *w)
+{
+	const struct px_settings *s = w->settings;
+	char token[PX_PUSH_TOKEN + 1], why[PX_PUSH_WHY];
+	const struct px_push_config c = {
+	    .listen = s->listen_http, .token = token, .heard = push_heard, .arg = w};
+	int err;
+
+	if (!s->listen_http)
+		return 0;
+	px_board_token(w->board, token);
+	err = px_push_new(&w->push, w->loop, &c, why);
+	if (err < 0) {
+		px_log(PX_LOG_ERROR, "%s", why);
+		return err;
+	}
+	w->callback = px_push_callback(s->listen_http, s->announce_http, token);
+	return w->callback ? 0 : -ENOMEM;
 }
 
 static int open_signals(struct worker *w)
@@ -890,12 +946,16 @@ static int set_up(struct worker *w, const struct options *o)
 
 	w->wall_offset = now.wall.ms - now.mono.ms;
 	w->started_at = (uint32_t)(now.wall.ms / 1000);
-	if ((err = open_http(w)) < 0 || (err = open_sip(w)) < 0 || (err = make_engine(w, now)) < 0)
+	if ((err = open_http(w)) < 0 || (err = open_sip(w)) < 0)
 		return err;
 	err = px_board_new(&w->board, o->board_fd, (uint32_t)w->settings->max_users,
 	                   PX_BOARD_GATEWAYS_MAX, now, why);
 	if (err < 0)
 		px_log(PX_LOG_ERROR, "%s", why);
+	if (err == 0)
+		err = open_push(w);
+	if (err == 0)
+		err = make_engine(w, now);
 	if (err == 0 && o->control_fd >= 0)
 		err = px_control_new(&w->control, w->loop, o->control_fd, command, w);
 	return err < 0 ? err : load(w, o, now);
@@ -931,7 +991,9 @@ static void tear_down(struct worker *w)
 	px_sip_free(w->sip);
 	px_live_free(w->live);
 	px_http_free(w->http);
+	px_push_free(w->push);
 	px_engine_free(w->engine);
+	free(w->callback);
 	px_board_free(w->board);
 	if (w->signals >= 0) {
 		if (w->loop)

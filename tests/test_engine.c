@@ -50,7 +50,7 @@ static struct px_engine_config config(void)
 	                                 .gateways = 2,
 	                                 .gateway_name = names,
 	                                 .gateway_concurrency = eight,
-	                                 .subscribe = true,
+	                                 .kinds = PX_KIND_BIT(PX_KIND_STREAM),
 	                                 .horizon_s = 172800,
 	                                 .resync_s = 3600,
 	                                 .stale_after_s = 3600,
@@ -94,6 +94,16 @@ static void answer(struct rig *r, enum px_ask ask, const char *text)
 	assert_non_null(h);
 	px_engine_http_data(r->e, h->id, text, strlen(text), r->now);
 	done(r, h, PX_HTTP_ANSWERED, 200);
+}
+
+static int restore(struct rig *r, const char *key, int gateway, const char *subscription,
+                   const char *etag, struct px_wall lapses)
+{
+	return px_engine_user_restore(
+	    r->e, key,
+	    &(struct px_known){
+	        .gateway = gateway, .subscription = subscription, .etag = etag, .lapses = lapses},
+	    r->now);
 }
 
 static void turn(struct rig *r)
@@ -331,8 +341,8 @@ static void test_what_was_taken_over_is_taken_off_when_it_is_free(void **state)
 	c.publish_unavailable = true;
 	begin(&r, c);
 	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
-	px_engine_user_restore(r.e, "alice@example.test", PX_NO_GATEWAY, NULL, "old", false,
-	                       (struct px_wall){WALL0 + 3600000}, r.now);
+	restore(&r, "alice@example.test", PX_NO_GATEWAY, NULL, "old",
+	        (struct px_wall){WALL0 + 3600000});
 	read_one(&r, NULL, 0);
 	struct sent s = published(&r, 200, NULL);
 	assert_int_equal(s.op, PX_OP_REMOVE);
@@ -458,10 +468,12 @@ static void test_a_full_calendar_is_read_in_a_smaller_window(void **state)
 		pass(&r, 500);
 		struct asked *h = find(&r, PX_ASK_READ_ONE);
 		assert_non_null(h);
-		assert_int_equal(sscanf(h->body, "%*d %*s %*u %" SCNd64 " %" SCNd64, &from, &until), 2);
+		assert_int_equal(sscanf(h->body, "%*d %*s %*u %" SCNd64 " %" SCNd64, &from, &until),
+		                 2);
 		assert_true(from < r.now.wall.ms && until > r.now.wall.ms);
 		if (i > 0)
-			assert_in_range(until - r.now.wall.ms, ahead / 2 - 60000, ahead / 2 + 60000);
+			assert_in_range(until - r.now.wall.ms, ahead / 2 - 60000,
+			                ahead / 2 + 60000);
 		ahead = until - r.now.wall.ms;
 		snprintf(text, sizeof text, i < 3 ? "V %d\n" : "C\n", PX_V_WIDE);
 		answer(&r, PX_ASK_READ_ONE, text);
@@ -946,15 +958,9 @@ static void test_what_an_earlier_process_knew_is_taken_over(void **state)
 	begin(&r, config());
 	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
 	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", false, r.now);
-	assert_int_equal(px_engine_user_restore(r.e, "alice@example.test", 1, "old-sub", "old-etag",
-	                                        false, later, r.now),
-	                 0);
-	assert_int_equal(
-	    px_engine_user_restore(r.e, "bob@example.test", 0, NULL, "bobs", false, later, r.now),
-	    0);
-	assert_int_equal(
-	    px_engine_user_restore(r.e, "eve@example.test", 0, NULL, "x", false, later, r.now),
-	    -ENOENT);
+	assert_int_equal(restore(&r, "alice@example.test", 1, "old-sub", "old-etag", later), 0);
+	assert_int_equal(restore(&r, "bob@example.test", 0, NULL, "bobs", later), 0);
+	assert_int_equal(restore(&r, "eve@example.test", 0, NULL, "x", later), -ENOENT);
 	assert_true(px_engine_user(r.e, 0, &v));
 	assert_int_equal(v.gateway, 1);
 	turn(&r);
@@ -1102,7 +1108,7 @@ static void restored_goes_stale(bool available)
 	c.stale_available = available;
 	begin(&r, c);
 	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
-	px_engine_user_restore(r.e, "alice@example.test", 1, NULL, "old", false, later, r.now);
+	restore(&r, "alice@example.test", 1, NULL, "old", later);
 	for (int t = 0; t < 3700; t++) {
 		while (r.https)
 			done(&r, &r.http[0], PX_HTTP_CONNECT, 0);
@@ -1135,8 +1141,8 @@ static void test_taken_over_unknown_and_not_read_yet(void **state)
 	begin(&r, config());
 	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
 	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
-	px_engine_user_restore(r.e, "alice@example.test", 1, NULL, "old", false, later, r.now);
-	px_engine_user_restore(r.e, "bob@example.test", 1, NULL, "bobs", false, later, r.now);
+	restore(&r, "alice@example.test", 1, NULL, "old", later);
+	restore(&r, "bob@example.test", 1, NULL, "bobs", later);
 	px_engine_user_refresh(r.e, "alice@example.test", r.now);
 	turn(&r);
 	assert_int_equal(published(&r, 412, NULL).op, PX_OP_REFRESH);
@@ -1275,7 +1281,7 @@ static void test_a_rare_sweep_comes_before_stale(void **state)
 	struct px_engine_config c = config();
 
 	(void)state;
-	c.subscribe = false;
+	c.kinds = PX_KIND_BIT(PX_KIND_NONE);
 	c.resync_s = 86400;
 	begin(&r, c);
 	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);

@@ -105,11 +105,20 @@ static void put(struct bench *b, const struct px_user_view *v)
 	px_board_put(b->board, v, PX_FROM_CFG, "cas1", b->now);
 }
 
+/* A backend that can't do anything: nothing is asked here. */
+static unsigned no_kinds(unsigned version)
+{
+	(void)version;
+	return 0;
+}
+
 static void gateway(struct bench *b, enum px_health health, const char *error)
 {
 	static const char *const name = "cas1";
 	static const unsigned concurrency = 8;
-	const struct px_engine_config c = {.gateways = 1,
+	static const struct px_backend none = {.versions = 1, .kinds = no_kinds};
+	const struct px_engine_config c = {.backend = &none,
+	                                   .gateways = 1,
 	                                   .gateway_name = &name,
 	                                   .gateway_concurrency = &concurrency,
 	                                   .horizon_s = 3600,

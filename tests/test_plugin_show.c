@@ -116,11 +116,20 @@ static void gateway(struct bench *b, unsigned i, const char *name, enum px_healt
 	struct px_gateway g = {.health = health, .users = 3, .requests = 7, .errors = i};
 
 	snprintf(g.name, sizeof g.name, "%s", name);
+	snprintf(g.server, sizeof g.server, "Exchange 15.2.1258");
 	if (i > 0) {
 		snprintf(g.last_error, sizeof g.last_error, "HTTP 503 away");
 		g.last_error_at.ms = (int64_t)(WALL - 30) * 1000;
 	}
+	g.kind = PX_KIND_PULL;
 	px_board_gateway(b->board, i, &g, PX_FROM_CFG, "");
+}
+
+/* A backend that can't do anything: nothing is asked here. */
+static unsigned no_kinds(unsigned version)
+{
+	(void)version;
+	return 0;
 }
 
 /* An engine without users, only for its counts of gateways. */
@@ -128,7 +137,9 @@ static void counts(struct bench *b)
 {
 	const char *const name[] = {"cas1", "cas2"};
 	const unsigned concurrency[] = {8, 8};
-	const struct px_engine_config c = {.gateways = 2,
+	static const struct px_backend none = {.versions = 1, .kinds = no_kinds};
+	const struct px_engine_config c = {.backend = &none,
+	                                   .gateways = 2,
 	                                   .gateway_name = name,
 	                                   .gateway_concurrency = concurrency,
 	                                   .horizon_s = 3600,
@@ -371,7 +382,7 @@ static void shows_all_of_one(void **state)
 	    b->out.data,
 	    "aor=alice@example.com mailbox=someone@example.com enabled=yes origin=cfg "
 	    "status=available until=2026-11-23T09:30:00Z waits=followed at cas2 watch=followed "
-	    "gateway=cas2 subscription=S1 trouble= reminded=yes read=2026-11-23T08:59:00Z age=60 reading_due=no "
+	    "gateway=cas2 subscription=S1 kind=streaming trouble= reminded=yes read=2026-11-23T08:59:00Z age=60 reading_due=no "
 	    "publication=standing confirmed=yes answer_unknown=no etag=a.1 expires=3600 "
 	    "lapses=2026-11-23T10:00:00Z changed=2026-11-23T09:00:00Z ");
 }
@@ -427,9 +438,11 @@ static void shows_gateways_and_counts(void **state)
 	px_show_gateways(b->reader, &r);
 	assert_string_equal(
 	    b->out.data,
-	    "name=cas1 health=up origin=cfg users=3 requests=7 errors=0 in_flight=0 limit=0 concurrency=0 "
+	    "name=cas1 health=up origin=cfg server=Exchange 15.2.1258 learns_by=pull users=3 "
+	    "requests=7 errors=0 in_flight=0 limit=0 concurrency=0 "
 	    "probing=no last_error= \n"
-	    "name=cas2 health=down origin=cfg users=3 requests=7 errors=1 in_flight=0 limit=0 concurrency=0 "
+	    "name=cas2 health=down origin=cfg server=Exchange 15.2.1258 learns_by=pull users=3 "
+	    "requests=7 errors=1 in_flight=0 limit=0 concurrency=0 "
 	    "probing=no last_error=HTTP 503 away last_error_at=2026-11-23T08:59:30Z ");
 	assert_int_equal(px_stat(b->reader, PX_STAT_gateways_up, shown_now), 1);
 	assert_int_equal(px_stat(b->reader, PX_STAT_gateways_down, shown_now), 1);

@@ -267,7 +267,7 @@ static int setup(void **state)
 	                                .gateways = 1,
 	                                .gateway_name = names,
 	                                .gateway_concurrency = eight,
-	                                .subscribe = true,
+	                                .kinds = PX_KIND_BIT(PX_KIND_STREAM),
 	                                .horizon_s = 172800,
 	                                .resync_s = 3600,
 	                                .stale_after_s = 3600,

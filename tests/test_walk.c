@@ -86,7 +86,7 @@ static bool in_list(const struct px_engine *e, const struct list *l, enum link_k
 
 static void check_lists(const struct px_engine *e)
 {
-	unsigned marked = 0, lined = 0, waiting = 0, homeless = 0;
+	unsigned marked = 0, lined = 0, polls = 0, waiting = 0, homeless = 0;
 	uint32_t at[PLACES] = {0};
 
 	for (unsigned g = 0; g < e->pool.n; g++) {
@@ -94,6 +94,7 @@ static void check_lists(const struct px_engine *e)
 			for (int lane = 0; lane < LANES; lane++)
 				marked += walk_list(e, &e->at[g].read[lane][q], LINK_READ);
 		lined += walk_list(e, &e->at[g].subscribe, LINK_SUBSCRIBE);
+		polls += walk_list(e, &e->at[g].poll, LINK_SUBSCRIBE);
 	}
 	waiting = walk_list(e, &e->urgent, LINK_PUBLISH) + walk_list(e, &e->calm, LINK_PUBLISH);
 	for (uint32_t s = 0; s < e->end; s++) {
@@ -103,8 +104,11 @@ static void check_lists(const struct px_engine *e)
 		if (u->read_queue != READ_NONE) {
 			marked--;
 			assert_int_not_equal(u->gateway, PX_NO_GATEWAY);
-			assert_true(
-			    in_list(e, &e->at[u->gateway].read[u->alone_until ? LANE_ONE : LANE_MANY][u->read_queue], LINK_READ, s));
+			assert_true(in_list(
+			    e,
+			    &e->at[u->gateway]
+			         .read[u->alone_until ? LANE_ONE : LANE_MANY][u->read_queue],
+			    LINK_READ, s));
 			assert_false(u->reading);
 			assert_true(u->on);
 		} else {
@@ -113,6 +117,10 @@ static void check_lists(const struct px_engine *e)
 		if (u->watch.state == PX_WATCH_WAITING) {
 			lined--;
 			assert_true(in_list(e, &e->at[u->gateway].subscribe, LINK_SUBSCRIBE, s));
+		} else if (u->polling == PX_POLL_QUEUED) {
+			polls--;
+			assert_int_equal(u->watch.state, PX_WATCH_FOLLOWED);
+			assert_true(in_list(e, &e->at[u->gateway].poll, LINK_SUBSCRIBE, s));
 		} else {
 			assert_int_equal(u->link[LINK_SUBSCRIBE].prev, PX_UNLINKED);
 		}
@@ -130,6 +138,7 @@ static void check_lists(const struct px_engine *e)
 	}
 	assert_int_equal(marked, 0);
 	assert_int_equal(lined, 0);
+	assert_int_equal(polls, 0);
 	assert_int_equal(waiting, 0);
 	assert_int_equal(homeless, e->homeless);
 	assert_in_range(e->pool.n, 1, PLACES);
@@ -179,10 +188,19 @@ static void check_users(const struct px_engine *e)
 			assert_int_equal(r->user_generation, u->generation);
 			assert_int_equal(r->gateway, u->gateway);
 		}
-		assert_int_equal(u->stream != 0, u->watch.state == PX_WATCH_GATHERING ||
-		                                     u->watch.state == PX_WATCH_FOLLOWED);
-		if (u->stream)
+		bool subscribed =
+		    u->watch.state == PX_WATCH_GATHERING || u->watch.state == PX_WATCH_FOLLOWED;
+		assert_int_equal(u->stream != 0, subscribed && u->kind == PX_KIND_STREAM);
+		if (subscribed)
 			assert_non_null(u->subscription);
+		if (subscribed && u->kind == PX_KIND_PUSH)
+			assert_true(u->sub_due.ms > 0 && !u->polling);
+		else if (subscribed && u->kind == PX_KIND_PULL)
+			assert_true((u->sub_due.ms > 0) != (u->polling > 0));
+		else
+			assert_true(!u->sub_due.ms && !u->polling);
+		if (u->watch.state == PX_WATCH_SWEPT)
+			assert_true(u->watch.swept);
 		if (u->watch.state == PX_WATCH_BACKOFF || u->watch.state == PX_WATCH_PARKED)
 			assert_true(u->watch.due.ms > 0);
 		if (u->watch.state == PX_WATCH_OFF)
@@ -268,6 +286,58 @@ static void check_streams(struct px_engine *e)
 	assert_int_equal(streaming, 0);
 }
 
+static void check_polls(const struct px_engine *e)
+{
+	unsigned asking = 0, ids = 0;
+
+	for (unsigned i = 0; i < e->pollings; i++) {
+		const struct polling *p = e->polling[i];
+		if (!p->used)
+			continue;
+		const struct request *r = &e->request[(uint32_t)p->request];
+		assert_int_equal(r->owner, OWNER_POLLING);
+		assert_int_equal(r->index, i);
+		assert_int_equal(r->generation, p->request >> 32);
+		assert_int_equal(r->gateway, p->gateway);
+		for (unsigned k = 0; k < p->n; k++) {
+			const struct user *u = px_user(e, p->user[k].slot);
+			asking += u->used && u->generation == p->user[k].generation &&
+			          u->polling == i + 1;
+		}
+	}
+	for (uint32_t s = 0; s < e->end; s++) {
+		const struct user *u = px_user(e, s);
+		if (!u->used)
+			continue;
+		asking -= u->polling && u->polling != PX_POLL_QUEUED;
+		if (u->subscription && u->kind != PX_KIND_STREAM &&
+		    (u->watch.state == PX_WATCH_GATHERING || u->watch.state == PX_WATCH_FOLLOWED)) {
+			uint32_t at = u->subscription_hash;
+			while (e->id[at & (e->id_size - 1)] != s + 1)
+				assert_int_not_equal(e->id[at++ & (e->id_size - 1)], 0);
+			ids++;
+		}
+	}
+	assert_int_equal(asking, 0);
+	assert_int_equal(ids, e->ids);
+	for (unsigned g = 0; g < e->pool.n; g++) {
+		const struct at_gateway *at = &e->at[g];
+		assert_false(at->kind != PX_KIND_NONE && at->broken & PX_KIND_BIT(at->kind));
+		/* it will be asked what it understands */
+		if (!e->pool.gateway[g].used || e->pool.gateway[g].health == PX_GW_LEAVING)
+			continue;
+		if (at->version == PX_VERSION_UNKNOWN && e->pool.login == PX_LOGIN_OPEN)
+			assert_true(e->pool.gateway[g].probing ||
+			            e->pool.gateway[g].probe_at.ms > 0);
+		if (at->trial) {
+			const struct user *u = px_user(e, at->trial - 1);
+			assert_true(u->used && u->gateway == (int)g);
+			assert_true(u->watch.state == PX_WATCH_SUBSCRIBING ||
+			            u->watch.state == PX_WATCH_GATHERING);
+		}
+	}
+}
+
 static void check_readings(const struct px_engine *e)
 {
 	unsigned reading = 0;
@@ -306,6 +376,7 @@ static void check(struct walk *w)
 	check_users(w->e);
 	check_streams(w->e);
 	check_readings(w->e);
+	check_polls(w->e);
 	for (uint32_t s = 0; s < w->e->end; s++)
 		flying += px_user(w->e, s)->used &&
 		          px_user(w->e, s)->publication.state == PX_PUB_IN_FLIGHT;
@@ -436,10 +507,16 @@ static void say(struct walk *w, const struct flight *f, bool good)
 	int64_t t = w->now.wall.ms;
 
 	if (f->ask == PX_ASK_SUBSCRIBE && (good || rnd(w, 4)))
-		n += (size_t)snprintf(text, sizeof text, "I s%u\n", w->ids++);
+		n += (size_t)snprintf(text, sizeof text, rnd(w, 8) ? "I s%u 0\n" : "I s%u\n",
+		                      w->ids++);
+	if (f->ask == PX_ASK_POLL && (good || rnd(w, 4)))
+		n += (size_t)snprintf(text, sizeof text, "%c %.*s %u\n%s", "AE"[rnd(w, 2)],
+		                      (int)strcspn(strchr(f->body, '\n') + 1, "\n"),
+		                      strchr(f->body, '\n') + 1, w->ids++, rnd(w, 5) ? "" : "N\n");
 	if (f->ask == PX_ASK_STREAM && good)
 		n += (size_t)snprintf(text, sizeof text, "A\n");
-	for (unsigned k = 0; (f->ask == PX_ASK_READ || f->ask == PX_ASK_READ_ONE) && k < f->n; k++) {
+	for (unsigned k = 0; (f->ask == PX_ASK_READ || f->ask == PX_ASK_READ_ONE) && k < f->n;
+	     k++) {
 		if (!good && rnd(w, 30) == 0)
 			continue;
 		if (!good && rnd(w, 10) == 0) {
@@ -470,7 +547,7 @@ static void say(struct walk *w, const struct flight *f, bool good)
 			n += (size_t)snprintf(text + n, sizeof text - n, "O %u 0 0\n", rnd(w, 2));
 	}
 	for (unsigned k = good ? 0 : rnd(w, 4); k > 0; k--) {
-		static const char kind[] = "AEEGGZICQ";
+		static const char kind[] = "AEEGGZICQPN";
 		char c = kind[rnd(w, sizeof kind - 1)];
 
 		n += (size_t)snprintf(text + n, sizeof text - n, "%c %s\n", c, some_id(w, f));
@@ -604,6 +681,20 @@ static void change_gateways(struct walk *w)
 	}
 }
 
+/* Somebody calls: about a subscription that somebody has, or about none. */
+static void call(struct walk *w, bool good)
+{
+	uint32_t slot = w->e->end ? rnd(w, w->e->end) : 0;
+	const struct user *u = w->e->end ? px_user(w->e, slot) : NULL;
+	char text[600];
+
+	snprintf(text, sizeof text, "%c %s\n",
+	         good || rnd(w, 2) ? "AE"[rnd(w, 2)] : "AEGPX"[rnd(w, 5)],
+	         u && u->used && u->subscription && (good || rnd(w, 4)) ? u->subscription : "s1");
+	px_engine_notified(w->e, u && u->used && rnd(w, 2) ? u->key_hash : 0, text, strlen(text),
+	                   w->now);
+}
+
 /* The weather changes now and then: how much of what is answered is right. */
 static void step(struct walk *w, unsigned bad)
 {
@@ -617,6 +708,9 @@ static void step(struct walk *w, unsigned bad)
 			change_gateways(w);
 		break;
 	case 1:
+		if (rnd(w, 4) == 0)
+			call(w, rnd(w, 100) >= bad);
+		break;
 	case 2:
 		if (w->https && rnd(w, 400) < 20 + bad)
 			say(w, &w->http[rnd(w, w->https)], false);
@@ -668,6 +762,16 @@ static void calm(struct walk *w)
 			end_sip(w, 0, true);
 			turn(w);
 		}
+		for (unsigned i = 0; i < w->e->end; i++) {
+			const struct user *u = px_user(w->e, i);
+			char text[600];
+
+			if (!u->used || !u->subscription || u->kind != PX_KIND_PUSH)
+				continue;
+			snprintf(text, sizeof text, "A %s\n", u->subscription);
+			px_engine_notified(w->e, u && u->used && rnd(w, 2) ? u->key_hash : 0, text,
+			                   strlen(text), w->now);
+		}
 		for (unsigned i = 0; i < w->https;) {
 			bool stream = w->http[i].ask == PX_ASK_STREAM;
 
@@ -691,8 +795,10 @@ static void calm(struct walk *w)
 			assert_int_equal(u->publication.state, PX_PUB_OFF);
 			continue;
 		}
-		assert_int_equal(u->watch.state,
-		                 w->e->config.subscribe ? PX_WATCH_FOLLOWED : PX_WATCH_SWEPT);
+		/* a kind may have been taken for broken */
+		assert_int_equal(u->watch.state, w->e->at[u->gateway].kind == PX_KIND_NONE
+		                                     ? PX_WATCH_SWEPT
+		                                     : PX_WATCH_FOLLOWED);
 		assert_false(u->stale);
 		assert_true(u->calendar.until > w->now.wall.ms / 1000);
 		if (u->presence != PX_UNKNOWN) {
@@ -724,10 +830,17 @@ static void walk(uint32_t seed, unsigned steps, struct px_engine_config c, bool 
 		snprintf(key, sizeof key, "u%u@x", u);
 		assert_true(px_engine_user_put(w->e, key, key, rnd(w, 8), w->now) >= 0);
 		if (rnd(w, 3) == 0)
-			px_engine_user_restore(w->e, key, (int)rnd(w, GATEWAYS + 1) - 1,
-			                       rnd(w, 2) ? key : NULL, rnd(w, 2) ? "old" : NULL,
-			                       rnd(w, 2), (struct px_wall){WALL0 + rnd(w, 3600000)},
-			                       w->now);
+			px_engine_user_restore(
+			    w->e, key,
+			    &(struct px_known){.gateway = (int)rnd(w, GATEWAYS + 1) - 1,
+			                       .kind = (enum px_kind)rnd(w, PX_KINDS),
+			                       .minutes = 2,
+			                       .subscription = rnd(w, 2) ? key : NULL,
+			                       .watermark = rnd(w, 2) ? "0" : NULL,
+			                       .etag = rnd(w, 2) ? "old" : NULL,
+			                       .unsure = rnd(w, 2),
+			                       .lapses = {WALL0 + rnd(w, 3600000)}},
+			    w->now);
 	}
 	for (unsigned i = 0; i < steps; i++) {
 		if (i % 5000 == 0)
@@ -750,7 +863,7 @@ static const struct px_engine_config usual = {.backend = &fake_backend,
                                               .gateways = GATEWAYS,
                                               .gateway_name = names,
                                               .gateway_concurrency = places,
-                                              .subscribe = true,
+                                              .kinds = PX_KIND_BIT(PX_KIND_STREAM),
                                               .horizon_s = 172800,
                                               .resync_s = 3600,
                                               .stale_after_s = 3600,
@@ -794,8 +907,25 @@ static void test_gateways_come_and_go(void **state)
 		walk(seed, steps(), c, true);
 	}
 	c.gateways = 1;
-	c.subscribe = false;
+	c.kinds = PX_KIND_BIT(PX_KIND_NONE);
 	walk(first_seed() + 22, steps(), c, true);
+}
+
+static void test_all_kinds(void **state)
+{
+	struct px_engine_config c = usual;
+
+	(void)state;
+	c.map = px_map_default;
+	c.log_level = getenv("TRACE") ? PX_LOG_DEBUG : PX_LOG_ERROR;
+	c.backend = &fake_versions;
+	c.callback = "http://us/";
+	for (uint32_t seed = first_seed() + 20; seed < first_seed() + 24; seed++) {
+		c.kinds = seed % 4 == 0   ? PX_KIND_BIT(PX_KIND_PUSH)
+		          : seed % 4 == 1 ? PX_KIND_BIT(PX_KIND_PULL)
+		                          : ~0u;
+		walk(seed, steps(), c, seed % 4 == 3);
+	}
 }
 
 static void test_extremes(void **state)
@@ -814,7 +944,7 @@ static void test_extremes(void **state)
 	c.publish_rate = 10;
 	c.presence_servers = 3;
 	walk(first_seed() + 10, steps(), c, false);
-	c.subscribe = false;
+	c.kinds = PX_KIND_BIT(PX_KIND_NONE);
 	c.gateways = GATEWAYS;
 	c.resync_s = 86400;
 	walk(first_seed() + 11, steps(), c, false);
@@ -884,6 +1014,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_as_usual),
+	    cmocka_unit_test(test_all_kinds),
 	    cmocka_unit_test(test_extremes),
 	    cmocka_unit_test(test_gateways_come_and_go),
 	    cmocka_unit_test(test_readings_that_all_fail_are_few),

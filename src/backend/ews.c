@@ -21,6 +21,8 @@ enum place {
 	SKIP, /* and everything in it */
 	DOCUMENT,
 	ENVELOPE,
+	HEADER,
+	SERVER,
 	BODY,
 	FAULT,
 	FAULTCODE,
@@ -37,6 +39,9 @@ enum place {
 	NOTIFICATION,
 	NOTIFIED,
 	EVENT,
+	STATUS,
+	WATERMARK,
+	MORE,
 	GONES,
 	GONE,
 	CONNECTION,
@@ -77,16 +82,19 @@ enum {
 
 /*
  * The streaming answer's own parts stand in the messages namespace at Exchange, in types by its
- * schema, and in none elsewhere; the name "*" is the asked operation's.
+ * schema, and in none elsewhere; the name "*" is the asked operation's, or of what we are called for.
  */
 static const struct {
 	uint8_t in, ns, to;
 	const char *name;
 } grammar[] = {
     {DOCUMENT, SOAP, ENVELOPE, "Envelope"},
+    {ENVELOPE, SOAP, HEADER, "Header"},
+    {HEADER, ANY, SERVER, "ServerVersionInfo"},
     {ENVELOPE, SOAP, BODY, "Body"},
     {BODY, SOAP, FAULT, "Fault"},
     {BODY, MESSAGES, RESPONSE, "*Response"},
+    {BODY, MESSAGES, RESPONSE, "*"},
     {FAULT, NONE | SOAP, FAULTCODE, "faultcode"},
     {FAULT, NONE | SOAP, TEXT, "faultstring"},
     {FAULT, NONE | SOAP, DETAIL, "detail"},
@@ -100,12 +108,18 @@ static const struct {
     {MESSAGE, MESSAGES, TEXT, "MessageText"},
     {MESSAGE, MESSAGES, MESSAGEXML, "MessageXml"},
     {MESSAGE, MESSAGES, SUBSCRIPTION, "SubscriptionId"},
+    {MESSAGE, MESSAGES, WATERMARK, "Watermark"},
+    {MESSAGE, ANY, NOTIFICATION, "Notification"},
     {MESSAGE, ANY, NOTIFICATIONS, "Notifications"},
     {MESSAGE, ANY, GONES, "ErrorSubscriptionIds"},
     {MESSAGE, ANY, CONNECTION, "ConnectionStatus"},
     {MESSAGEXML, ANY, VALUE, "Value"},
     {NOTIFICATIONS, ANY, NOTIFICATION, "Notification"},
     {NOTIFICATION, ANY, NOTIFIED, "SubscriptionId"},
+    {NOTIFICATION, ANY, MORE, "MoreEvents"},
+    {NOTIFICATION, ANY, STATUS, "StatusEvent"},
+    {STATUS, ANY, WATERMARK, "Watermark"},
+    {EVENT, ANY, WATERMARK, "Watermark"},
     {GONES, ANY, GONE, "SubscriptionId"},
     {MAILBOXES, MESSAGES, MAILBOX, "FreeBusyResponse"},
     {MAILBOX, MESSAGES, MESSAGE, "ResponseMessage"},
@@ -144,12 +158,18 @@ static const struct {
     {DETAILS, TYPES | MESSAGES, PRIVATE, "IsPrivate"},
 };
 
-static const char *const operation[PX_ASKS] = {
-    [PX_ASK_SUBSCRIBE] = "Subscribe",       [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
-    [PX_ASK_STREAM] = "GetStreamingEvents", [PX_ASK_READ] = "GetUserAvailability",
-    [PX_ASK_READ_ONE] = "FindItem",         [PX_ASK_OOF] = "GetMailTips",
+#define CALL PX_ASKS /* what Exchange asks us: SendNotification */
+
+static const char *const operation[PX_ASKS + 1] = {[CALL] = "SendNotification",
+                                                   [PX_ASK_POLL] = "GetEvents",
+                                                   [PX_ASK_SUBSCRIBE] = "Subscribe",
+                                                   [PX_ASK_UNSUBSCRIBE] = "Unsubscribe",
+                                                   [PX_ASK_STREAM] = "GetStreamingEvents",
+                                                   [PX_ASK_READ] = "GetUserAvailability",
+                                                   [PX_ASK_READ_ONE] = "FindItem",
+                                                   [PX_ASK_OOF] = "GetMailTips",
     [PX_ASK_DETAILS] = "GetUserAvailability",
-    [PX_ASK_PROBE] = "GetUserAvailability"};
+                                                   [PX_ASK_PROBE] = "GetUserAvailability"};
 
 enum view { VIEW_MISSING, VIEW_EMPTY, VIEW_DIGITS, VIEW_MEETINGS };
 
@@ -194,7 +214,12 @@ struct px_parse {
 	bool failed;      /* an error stands in code and text; a stream's: of this envelope */
 	bool busy_inside; /* ErrorInternalServerError that is a throttling in truth */
 	bool fault;       /* this envelope holds a Fault */
-	bool changed, gone, closed, unusable;
+	bool changed, gone, closed, unusable, more;
+	bool odd_version; /* a fault speaks of the version that was asked for */
+	uint8_t version, kind;
+	unsigned major; /* of the server's version; 0: it didn't say */
+	char server[PX_SERVER_MAX];
+	char watermark[PX_EWS_ID_MAX + 1]; /* the last one; "": none */
 	char code[PX_CODE_MAX];
 	char text[PX_DETAIL_MAX - PX_CODE_MAX];
 };
@@ -354,9 +379,11 @@ static enum px_verdict mailbox_verdict(const char *code)
 	/* no right to look from outside; its owner has */
 	if (v == PX_V_USER && strcmp(code, "ErrorAccessDenied") == 0)
 		return PX_V_UNREADABLE;
-	return v == PX_V_SERVER                                     ? PX_V_LOST
-	       : v == PX_V_LOST || v == PX_V_WIDE || v == PX_V_KIND ? PX_V_TRANSIENT
-	                                                            : v;
+	return v == PX_V_SERVER ? PX_V_LOST
+	       : v == PX_V_LOST || v == PX_V_GAP || v == PX_V_WIDE || v == PX_V_VERSION ||
+	               v == PX_V_KIND
+	           ? PX_V_TRANSIENT
+	           : v;
 }
 
 /* The mailbox's own calendar is whole. */
@@ -465,7 +492,7 @@ static enum place find(const struct px_parse *p, const char *space, const char *
 
 		if (grammar[i].in != in || !(grammar[i].ns & ns))
 			continue;
-		if (*want == '*' && strncmp(name, op, strlen(op)) == 0 &&
+		if (op && *want == '*' && strncmp(name, op, strlen(op)) == 0 &&
 		    strcmp(name + strlen(op), want + 1) == 0)
 			return grammar[i].to;
 		if (strcmp(name, want) == 0)
@@ -474,7 +501,7 @@ static enum place find(const struct px_parse *p, const char *space, const char *
 	if (in == NOTIFICATION) { /* CreatedEvent ... FreeBusyChangedEvent, and what may come */
 		size_t n = strlen(name);
 
-		if (n > 5 && strcmp(name + n - 5, "Event") == 0 && strcmp(name, "StatusEvent") != 0)
+		if (n > 5 && strcmp(name + n - 5, "Event") == 0)
 			return EVENT;
 	}
 	return SKIP;
@@ -487,6 +514,28 @@ static const struct px_xml_attr *attribute(const struct px_xml_attr *attr, size_
 		if (!*attr->ns && strcmp(attr->name, name) == 0)
 			return attr;
 	return NULL;
+}
+
+/* "Exchange 15.2.1258", if all three are numbers. */
+static void server_info(struct px_parse *p, const struct px_xml_attr *attr, size_t attrs)
+{
+	static const char *const name[] = {"MajorVersion", "MinorVersion", "MajorBuildNumber"};
+	unsigned long part[3];
+
+	for (size_t i = 0; i < 3; i++) {
+		const struct px_xml_attr *a = attribute(attr, attrs, name[i]);
+		char digits[8];
+
+		if (!a || a->n == 0 || a->n >= sizeof digits)
+			return;
+		memcpy(digits, a->value, a->n);
+		digits[a->n] = '\0';
+		if (strspn(digits, "0123456789") != a->n)
+			return;
+		part[i] = strtoul(digits, NULL, 10);
+	}
+	p->major = (unsigned)part[0];
+	snprintf(p->server, sizeof p->server, "Exchange %lu.%lu.%lu", part[0], part[1], part[2]);
 }
 
 static void on_open(void *arg, const char *ns, const char *name, const struct px_xml_attr *attr,
@@ -532,6 +581,9 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 		forget_error(p);
 		a = attribute(attr, attrs, "ResponseClass");
 		p->success = a && (is(a->value, a->n, "Success") || is(a->value, a->n, "Warning"));
+		break;
+	case SERVER:
+		server_info(p, attr, attrs);
 		break;
 	case VALUE:
 		a = attribute(attr, attrs, "Name");
@@ -662,8 +714,19 @@ static void close_subscription(struct px_parse *p, enum place place, const char 
 			stage(p, PX_ITEM_CHANGED, text, n);
 		break;
 	case NOTIFICATION:
-		if (!p->changed)
+		if (!p->changed && p->staged.len > p->mark && !streaming(p))
+			p->staged.data[p->mark] = PX_ITEM_ALIVE;
+		else if (!p->changed)
 			p->staged.len = p->mark;
+		break;
+	case WATERMARK: /* the last one counts */
+		if (usable_id(text, n)) {
+			memcpy(p->watermark, text, n);
+			p->watermark[n] = '\0';
+		}
+		break;
+	case MORE:
+		p->more = is(text, n, "true") || is(text, n, "1");
 		break;
 	case GONE:
 		stage(p, PX_ITEM_GONE, text, n);
@@ -706,6 +769,9 @@ static void on_close(void *arg, const char *text, size_t n)
 			               n - (size_t)(colon + 1 - text));
 		break;
 	case TEXT:
+		/* in whatever language: .NET names the attribute and its type */
+		p->odd_version |=
+		    memmem(text, n, "'Version'", 9) || memmem(text, n, "ExchangeVersionType", 19);
 		if (!p->failed && !p->text[0])
 			px_answer_text(p->text, sizeof p->text, text, n);
 		break;
@@ -739,6 +805,7 @@ static void on_close(void *arg, const char *text, size_t n)
 static void on_end(void *arg)
 {
 	struct px_parse *p = arg;
+	const struct px_meaning *row = px_ews_row(p->code);
 	struct px_item item = {.kind = PX_ITEM_ALIVE};
 
 	p->envelopes++;
@@ -755,13 +822,19 @@ static void on_end(void *arg)
 		return;
 	if (streaming(p) && !p->failed)
 		p->said(p->arg, &item);
-	if (streaming(p) || !p->failed)
+	if (p->ask != CALL && (streaming(p) || !p->failed))
 		for (size_t at = 0; at < p->staged.len; at += strlen(p->staged.data + at) + 1) {
 			item.kind = (enum px_item_kind)p->staged.data[at];
 			item.id = p->staged.data + at + 1;
 			item.code = p->code[0] ? p->code : NULL;
+			item.verdict = row && row->verdict == PX_V_GAP ? PX_V_GAP : PX_V_LOST;
+			item.watermark = p->watermark[0] ? p->watermark : NULL;
 			p->said(p->arg, &item);
 		}
+	if (p->ask == PX_ASK_POLL && !p->failed && p->more) {
+		item = (struct px_item){.kind = PX_ITEM_MORE};
+		p->said(p->arg, &item);
+	}
 	if (streaming(p)) {
 		item = (struct px_item){.kind = PX_ITEM_CLOSED};
 		if (p->closed)
@@ -785,11 +858,14 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	static const struct px_xml_calls calls = {on_open, on_close, on_end};
 	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_DETAILS || q->ask == PX_ASK_PROBE ||
 	               q->ask == PX_ASK_READ_ONE || q->ask == PX_ASK_OOF;
+	bool events = q->ask == PX_ASK_STREAM || q->ask == PX_ASK_POLL || q->ask == CALL;
 	struct px_parse *p = calloc(1, sizeof *p);
 
 	if (!p)
 		return NULL;
 	p->ask = (uint8_t)q->ask;
+	p->version = (uint8_t)q->version;
+	p->kind = (uint8_t)q->kind;
 	p->n = q->ask == PX_ASK_PROBE || q->ask == PX_ASK_READ_ONE ? 1 : q->n;
 	p->said = said;
 	p->arg = arg;
@@ -798,7 +874,7 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	p->staged = px_buf_new(stream.bytes);
 	p->xml = px_xml_new(q->ask == PX_ASK_OOF ? &replies
 	                    : reading            ? &availability
-	                    : streaming(p)       ? &stream
+	                    : events             ? &stream
 	                                         : &other,
 	                    &calls, p);
 	if (reading)
@@ -843,6 +919,16 @@ static void conclude(const struct px_parse *p, struct px_reply *out, const char 
 	px_conclude(out, row, code, more);
 	if (!row && p->ask == PX_ASK_SUBSCRIBE && strncmp(code, "Error", 5) == 0)
 		out->verdict = PX_V_LOST; /* refused by the server, and not by throttling */
+	if (strcmp(code, "ErrorSchemaValidation") == 0 ||
+	    strcmp(code, "ErrorInvalidRequest") == 0) {
+		static const unsigned major[] = {15, 14, 8}; /* that knows the version */
+
+		/* Exchange 2007 to 2013 find nothing but this to say about a version they don't know */
+		if (p->odd_version || (p->major && p->major < major[p->version]))
+			out->verdict = PX_V_VERSION;
+		else if (p->ask == PX_ASK_SUBSCRIBE)
+			out->verdict = PX_V_KIND;
+	}
 }
 
 /* Each mailbox has an error of its own. */
@@ -862,7 +948,7 @@ static void conclude_error(const struct px_parse *p, struct px_reply *out)
 		out->verdict = PX_V_USER;
 	if (out->verdict == PX_V_WIDE && p->ask != PX_ASK_READ_ONE)
 		out->verdict = PX_V_TRANSIENT;
-	if (p->gone && out->verdict == PX_V_LOST)
+	if (p->gone && (out->verdict == PX_V_LOST || out->verdict == PX_V_GAP))
 		out->verdict = PX_V_TRANSIENT;
 }
 
@@ -908,6 +994,10 @@ static void conclude_body(const struct px_parse *p, const struct px_http_answer 
 		conclude(p, out, "bad subscription id", NULL);
 	else if (p->ask == PX_ASK_SUBSCRIBE && p->staged.len == 0)
 		conclude(p, out, "broken answer", "no SubscriptionId");
+	else if (p->ask == PX_ASK_SUBSCRIBE && p->kind == PX_KIND_PULL && !p->watermark[0])
+		conclude(p, out, "broken answer", "no Watermark");
+	else if (p->ask == PX_ASK_POLL && p->staged.len == 0)
+		conclude(p, out, "broken answer", "no Notification");
 }
 
 static void done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
@@ -915,6 +1005,7 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 	char code[PX_CODE_MAX];
 
 	*out = (struct px_reply){.verdict = PX_V_OK};
+	memcpy(out->server, p->server, sizeof out->server);
 	out->backoff_ms = a->retry_after_ms > p->backoff_ms ? a->retry_after_ms : p->backoff_ms;
 	if (out->backoff_ms > PX_BACKOFF_WISH_MAX)
 		out->backoff_ms = PX_BACKOFF_WISH_MAX;
@@ -946,8 +1037,37 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 
 static unsigned kinds(unsigned version)
 {
-	(void)version;
-	return PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_NONE);
+	unsigned all = PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PUSH) |
+	               PX_KIND_BIT(PX_KIND_PULL) | PX_KIND_BIT(PX_KIND_NONE);
+
+	return version < PX_EWS_2007_SP1 ? all : all & ~PX_KIND_BIT(PX_KIND_STREAM);
+}
+
+/* MS-OXWSPSNTIF: one message, with a Notification or an error that ends the subscription. */
+static int notified(const char *bytes, size_t n, px_item_h *said, void *arg)
+{
+	struct px_parse *p = parse_new(&(struct px_query){.ask = CALL}, said, arg);
+	const struct px_meaning *row;
+	struct px_item item = {.kind = PX_ITEM_GONE, .verdict = PX_V_LOST};
+	int items = -EBADMSG;
+
+	if (!p)
+		return -ENOMEM;
+	feed(p, bytes, n);
+	if (!p->fed && !p->broken && !p->alien && !p->memory && !p->fault &&
+	    px_xml_between(p->xml) && p->envelopes == 1 && (p->failed || p->staged.len > 0)) {
+		item.id = p->staged.len ? p->staged.data + 1 : NULL;
+		row = px_ews_row(p->code);
+		item.code = p->failed ? p->code : NULL;
+		if (!p->failed)
+			item.kind = (enum px_item_kind)p->staged.data[0];
+		else if (row && row->verdict == PX_V_GAP)
+			item.verdict = PX_V_GAP;
+		said(arg, &item);
+		items = 1;
+	}
+	parse_free(p);
+	return items;
 }
 
 static size_t oof_max(unsigned version)
@@ -957,16 +1077,19 @@ static size_t oof_max(unsigned version)
 }
 
 const struct px_backend px_ews = {.name = "ews",
-                                  .versions = 1,
+                                  .versions = PX_EWS_VERSIONS,
+                                  .version_name = px_ews_version_name,
                                   .kinds = kinds,
                                   .read_max = PX_EWS_READ_MAX,
                                   .read_one = true,
                                   .oof_max = oof_max,
                                   .details_max = PX_EWS_READ_MAX,
                                   .stream_max = PX_EWS_STREAM_MAX,
+                                  .poll_max = 1,
                                   .id_max = PX_EWS_ID_MAX,
                                   .heartbeat_ms = 45000,
                                   .write = px_ews_write,
+                                  .notified = notified,
                                   .parse_new = parse_new,
                                   .feed = feed,
                                   .done = done,

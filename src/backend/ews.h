@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ews.h - Exchange Web Services, 2010 SP1 and newer: streaming subscriptions under impersonation
- * (MS-OXWSNTIF), free/busy by GetUserAvailability (MS-OXWAVLS).
+ * ews.h - Exchange Web Services, 2007 SP1 and newer: subscriptions under impersonation (MS-OXWSNTIF; push, MS-OXWSPSNTIF),
+ * free/busy by GetUserAvailability (MS-OXWAVLS).
  *
  * How answers become items and verdicts, beyond what core/backend.h says:
  * - PX_ASK_STREAM: items come when their envelope is whole. An envelope that reports an error is no
@@ -30,6 +30,14 @@ extern const struct px_backend px_ews;
 #define PX_EWS_TYPES "http://schemas.microsoft.com/exchange/services/2006/types"
 #define PX_EWS_MESSAGES "http://schemas.microsoft.com/exchange/services/2006/messages"
 #define PX_EWS_ERRORS "http://schemas.microsoft.com/exchange/services/2006/errors"
+
+/*
+ * Versions that a request may be in (MS-OXWSCDATA, ExchangeVersionType), newest first: those in which something we need differs.
+ * From 2013 on there is WorkingElsewhere; from 2010 SP1 on streaming, FreeBusyChangedEvent, and a mailbox may be impersonated by
+ * any of its addresses.
+ */
+enum { PX_EWS_2013, PX_EWS_2010_SP1, PX_EWS_2007_SP1, PX_EWS_VERSIONS };
+const char *px_ews_version_name(unsigned version);
 
 #define PX_EWS_READ_MAX 100   /* ErrorMailboxDataArrayTooBig beyond */
 #define PX_EWS_OOF_MAX 100    /* recipients of one GetMailTips */

@@ -6,7 +6,7 @@
 #include "backend/ews.h"
 
 #define LOGON "a logon page answers: forms-based authentication or a proxy stands before /EWS"
-#define OLDER "this CAS is older than Exchange 2010 SP1"
+#define OLDER "this CAS is older than Exchange 2007 SP1"
 #define ACCOUNT "the service account's password must be renewed"
 
 const struct px_meaning px_ews_table[] = {
@@ -17,7 +17,7 @@ const struct px_meaning px_ews_table[] = {
     {"ErrorCalendarViewRangeTooBig", PX_V_WIDE, NULL},
     {"ErrorConnectionFailed", PX_V_TRANSIENT, NULL},
     {"ErrorCrossSiteRequest", PX_V_LOST, NULL},
-    {"ErrorEventNotFound", PX_V_LOST, NULL},
+    {"ErrorEventNotFound", PX_V_GAP, NULL},
     {"ErrorExceededConnectionCount", PX_V_BUSY, NULL},
     {"ErrorExceededFindCountLimit", PX_V_WIDE, NULL},
     {"ErrorExceededSubscriptionCount", PX_V_LOST,
@@ -29,23 +29,24 @@ const struct px_meaning px_ews_table[] = {
     {"ErrorImpersonationDenied", PX_V_DENIED,
      "the account may not impersonate on this CAS: grant ApplicationImpersonation"},
     {"ErrorImpersonationFailed", PX_V_TRANSIENT, NULL},
-    {"ErrorIncorrectSchemaVersion", PX_V_SERVER, OLDER},
+    {"ErrorIncorrectSchemaVersion", PX_V_VERSION, OLDER},
     {"ErrorInsufficientResources", PX_V_TRANSIENT, NULL},
     {"ErrorInternalServerError", PX_V_TRANSIENT, NULL},
     {"ErrorInternalServerTransientError", PX_V_TRANSIENT, NULL},
     {"ErrorInvalidPullSubscriptionId", PX_V_LOST, NULL},
-    {"ErrorInvalidServerVersion", PX_V_SERVER, OLDER},
+    {"ErrorInvalidPushSubscriptionUrl", PX_V_KIND, "Exchange doesn't take announce_http for a URL"},
+    {"ErrorInvalidServerVersion", PX_V_VERSION, OLDER},
     {"ErrorInvalidSmtpAddress", PX_V_USER, NULL},
     {"ErrorInvalidSubscription", PX_V_LOST, NULL},
     {"ErrorInvalidUserPrincipalName", PX_V_USER, NULL},
-    {"ErrorInvalidWatermark", PX_V_LOST, NULL},
+    {"ErrorInvalidWatermark", PX_V_GAP, NULL},
     {"ErrorMailRecipientNotFound", PX_V_USER, "no such mailbox"},
     {"ErrorMailTipsDisabled", PX_V_KIND, "no mail tips there"},
     {"ErrorMailboxDataArrayTooBig", PX_V_TRANSIENT, NULL},
     {"ErrorMailboxFailover", PX_V_TRANSIENT, NULL},
     {"ErrorMailboxMoveInProgress", PX_V_TRANSIENT, NULL},
     {"ErrorMailboxStoreUnavailable", PX_V_TRANSIENT, NULL},
-    {"ErrorMissedNotificationEvents", PX_V_LOST, NULL},
+    {"ErrorMissedNotificationEvents", PX_V_GAP, NULL},
     {"ErrorNewEventStreamConnectionOpened", PX_V_TRANSIENT,
      "another connection took over these subscriptions"},
     {"ErrorNoApplicableProxyCASServersAvailable", PX_V_LOST, NULL},
@@ -65,7 +66,7 @@ const struct px_meaning px_ews_table[] = {
     {"ErrorProxyRequestProcessingFailed", PX_V_LOST, NULL},
     {"ErrorProxyServiceDiscoveryFailed", PX_V_LOST, NULL},
     {"ErrorProxyTokenExpired", PX_V_LOST, NULL},
-    {"ErrorReadEventsFailed", PX_V_LOST, NULL},
+    {"ErrorReadEventsFailed", PX_V_GAP, NULL},
     {"ErrorResultSetTooBig", PX_V_WIDE, NULL},
     {"ErrorServerBusy", PX_V_BUSY, NULL},
     {"ErrorServiceDiscoveryFailed", PX_V_LOST, NULL},

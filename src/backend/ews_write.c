@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What we send (schemas: Messages.xsd, types.xsd of Exchange 2010 SP1). The order of children is
+ * What we send (schemas: Messages.xsd, types.xsd of Exchange 2007 SP1 to 2013). The order of children is
  * the schema's; Exchange enforces it.
  */
 #include <assert.h>
@@ -16,36 +16,60 @@ static void leaf(struct px_buf *out, const char *name, const char *text)
 	px_buf_printf(out, "</%s>", name);
 }
 
+const char *px_ews_version_name(unsigned version)
+{
+	static const char *const name[PX_EWS_VERSIONS] = {"Exchange2013", "Exchange2010_SP1",
+	                                                  "Exchange2007_SP1"};
+
+	assert(version < PX_EWS_VERSIONS);
+	return name[version];
+}
+
 /*
  * SmtpAddress, not PrimarySmtpAddress: the latter refuses a mailbox's other addresses, and an
  * administrator's list holds these too. Exchange 2010 and newer know it.
  */
-static void head(struct px_buf *out, const char *impersonated)
+static void head(struct px_buf *out, unsigned version, const char *impersonated)
 {
 	px_buf_str(out, "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n"
 	                "<soap:Envelope xmlns:soap=\"" PX_EWS_SOAP "\" xmlns:t=\"" PX_EWS_TYPES
-	                "\" xmlns:m=\"" PX_EWS_MESSAGES
-	                "\"><soap:Header><t:RequestServerVersion Version=\"Exchange2010_SP1\"/>");
+	                "\" xmlns:m=\"" PX_EWS_MESSAGES "\"><soap:Header>");
+	px_buf_strs(out, "<t:RequestServerVersion Version=\"", px_ews_version_name(version),
+	            "\"/>");
 	if (impersonated) {
 		px_buf_str(out, "<t:ExchangeImpersonation><t:ConnectingSID>");
-		leaf(out, "t:SmtpAddress", impersonated);
+		leaf(out, version < PX_EWS_2007_SP1 ? "t:SmtpAddress" : "t:PrimarySmtpAddress",
+		     impersonated);
 		px_buf_str(out, "</t:ConnectingSID></t:ExchangeImpersonation>");
 	}
 	px_buf_str(out, "</soap:Header><soap:Body>");
 }
 
-static void subscribe(struct px_buf *out)
+static void subscribe(struct px_buf *out, const struct px_query *q)
 {
 	static const char *const event[] = {"CreatedEvent", "DeletedEvent", "ModifiedEvent",
 	                                    "MovedEvent",   "CopiedEvent",  "FreeBusyChangedEvent"};
+	static const char *const request[PX_KIND_NONE] = {"m:StreamingSubscriptionRequest",
+	                                                  "m:PushSubscriptionRequest",
+	                                                  "m:PullSubscriptionRequest"};
+	/* the last is of 2010 SP1 */
+	size_t n = sizeof event / sizeof *event - (q->version < PX_EWS_2007_SP1 ? 0 : 1);
 
-	px_buf_str(
-	    out,
-	    "<m:Subscribe><m:StreamingSubscriptionRequest>"
-	    "<t:FolderIds><t:DistinguishedFolderId Id=\"calendar\"/></t:FolderIds><t:EventTypes>");
-	for (size_t i = 0; i < sizeof event / sizeof *event; i++)
+	assert(q->kind < PX_KIND_NONE);
+	px_buf_strs(out, "<m:Subscribe><", request[q->kind], ">");
+	px_buf_str(out, "<t:FolderIds><t:DistinguishedFolderId Id=\"calendar\"/></t:FolderIds>"
+	                "<t:EventTypes>");
+	for (size_t i = 0; i < n; i++)
 		leaf(out, "t:EventType", event[i]);
-	px_buf_str(out, "</t:EventTypes></m:StreamingSubscriptionRequest></m:Subscribe>");
+	px_buf_str(out, "</t:EventTypes>");
+	assert(q->kind == PX_KIND_STREAM || (q->minutes >= 1 && q->minutes <= 1440));
+	if (q->kind == PX_KIND_PUSH) {
+		px_buf_printf(out, "<t:StatusFrequency>%u</t:StatusFrequency>", q->minutes);
+		leaf(out, "t:URL", q->callback);
+	} else if (q->kind == PX_KIND_PULL) {
+		px_buf_printf(out, "<t:Timeout>%u</t:Timeout>", q->minutes);
+	}
+	px_buf_strs(out, "</", request[q->kind], "></m:Subscribe>");
 }
 
 static void stream(struct px_buf *out, const struct px_query *q)
@@ -164,15 +188,22 @@ void px_ews_write(struct px_wire *out, const struct px_query *q)
 
 	out->method = "POST";
 	head_lines(&out->head, q->anchor);
-	head(body, q->ask == PX_ASK_READ ? NULL : q->mailbox);
+	head(body, q->version, q->ask == PX_ASK_READ ? NULL : q->mailbox);
 	switch (q->ask) {
 	case PX_ASK_SUBSCRIBE:
-		subscribe(body);
+		subscribe(body, q);
 		break;
 	case PX_ASK_UNSUBSCRIBE:
 		px_buf_str(body, "<m:Unsubscribe>");
 		leaf(body, "m:SubscriptionId", q->id[0]);
 		px_buf_str(body, "</m:Unsubscribe>");
+		break;
+	case PX_ASK_POLL:
+		assert(q->n == 1 && q->watermark);
+		px_buf_str(body, "<m:GetEvents>");
+		leaf(body, "m:SubscriptionId", q->id[0]);
+		leaf(body, "m:Watermark", q->watermark);
+		px_buf_str(body, "</m:GetEvents>");
 		break;
 	case PX_ASK_STREAM:
 		stream(body, q);
@@ -192,7 +223,6 @@ void px_ews_write(struct px_wire *out, const struct px_query *q)
 		break;
 	case PX_ASK_LOCATE:
 	case PX_ASK_RENEW:
-	case PX_ASK_POLL:
 	case PX_ASKS:
 		assert(!"an ask");
 	}

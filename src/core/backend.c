@@ -15,6 +15,7 @@ const char *px_verdict_name(enum px_verdict v)
 	    [PX_V_UNREADABLE] = "unreadable",
 	    [PX_V_WIDE] = "wide",
 	    [PX_V_TRANSIENT] = "transient",
+	    [PX_V_GAP] = "gap",
 	    [PX_V_VERSION] = "version",
 	    [PX_V_KIND] = "kind",
 	};

@@ -19,10 +19,11 @@ enum px_verdict {
 	PX_V_LOST, /* this subscription is gone or was refused: its user is assigned again */
 	PX_V_BUSY, /* throttled: back off, nobody moves */
 	PX_V_DENIED, /* login or impersonation refused on this gateway: ask one other before the pool is held */
-	PX_V_USER,      /* this user's own trouble (no mailbox, no right): park the user */
+	PX_V_USER,       /* this user's own trouble (no mailbox, no right): park the user */
 	PX_V_UNREADABLE, /* READ: what this mailbox shows to others doesn't tell; READ_ONE may */
-	PX_V_WIDE, /* READ_ONE: there is too much between from and until: ask for half of it */
+	PX_V_WIDE,      /* READ_ONE: there is too much between from and until: ask for half of it */
 	PX_V_TRANSIENT, /* back off for this request, keep everything */
+	PX_V_GAP, /* this subscription lost track of its events: read, and subscribe again, at the same gateway first */
 	PX_V_VERSION, /* this server doesn't know the version that was asked with: ask in an older one */
 	PX_V_KIND, /* this kind of subscription doesn't work at this gateway: the next kind, there */
 	PX_VERDICTS
@@ -69,7 +70,8 @@ struct px_http_answer {
 	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
 	const char
 	    *detail; /* what the library said, for the log and the board; NULL: nothing; borrowed */
-	const char *head; /* its lines with the backend's `heads`, each ended by "\n"; NULL: none; borrowed */
+	const char *
+	    head; /* its lines with the backend's `heads`, each ended by "\n"; NULL: none; borrowed */
 };
 
 #define PX_COOKIE_MAX 1024 /* bytes with the NUL; a longer one isn't kept */
@@ -109,10 +111,11 @@ const char *px_ask_name(enum px_ask a); /* "subscribe", ... */
 /* Everything borrowed for the call; what isn't known is NULL or 0. */
 struct px_query {
 	enum px_ask ask;
-	unsigned version;        /* below the backend's versions */
-	const char *mailbox;     /* impersonated */
-	const char *anchor;      /* the mailbox whose server all requests of a group are led to */
-	const char *root;        /* path below which the gateway has its mailboxes; NULL: where it usually is */
+	unsigned version;    /* below the backend's versions */
+	const char *mailbox; /* impersonated */
+	const char *anchor;  /* the mailbox whose server all requests of a group are led to */
+	const char
+	    *root; /* path below which the gateway has its mailboxes; NULL: where it usually is */
 	const char *folder;      /* path of the calendar, as LOCATE found it */
 	const char *const *name; /* mailboxes to read */
 	const char *const *id;   /* subscription ids */
@@ -146,9 +149,9 @@ enum px_item_kind {
 	PX_ITEM_CHANGED,    /* id, watermark: something changed in that subscription's calendar */
 	PX_ITEM_ALIVE, /* STREAM: a heartbeat (any whole envelope that reports no error); else id, watermark: that subscription stands, nothing changed */
 	PX_ITEM_CLOSED, /* the server ends the stream as agreed */
-	PX_ITEM_GONE,   /* id: the server doesn't know this subscription */
-	PX_ITEM_MORE,   /* POLL: id: more waits; poll again at once. READ_ONE: n: the calendar goes on at this offset */
-	PX_ITEM_OOF,    /* index, away: automatic replies are on, or will be; from, until: only then (0: no such end) */
+	PX_ITEM_GONE, /* id, verdict (LOST or GAP; 0: LOST), code: the server doesn't know this subscription */
+	PX_ITEM_MORE, /* POLL: id: more waits; poll again at once. READ_ONE: n: the calendar goes on at this offset */
+	PX_ITEM_OOF, /* index, away: automatic replies are on, or will be; from, until: only then (0: no such end) */
 	PX_ITEMS
 };
 
@@ -209,7 +212,8 @@ struct px_reply {
 struct px_parse; /* one answer being read */
 
 struct px_backend {
-	const char *name;  /* "ews" */
+	const char *name;                              /* "ews" */
+	const char *(*version_name)(unsigned version); /* for the log; NULL: they have none */
 	unsigned versions; /* that can be asked with: 0 is the newest, each higher one older */
 	unsigned (*kinds)(
 	    unsigned version); /* PX_KIND_BIT()s that there can be at a server of that version */
@@ -222,7 +226,8 @@ struct px_backend {
 	size_t poll_max; /* ids in one PX_ASK_POLL, all of one mailbox's server; 0: there is none */
 	size_t id_max;   /* bytes of the longest subscription id that is accepted */
 	bool locates;    /* a calendar's path must be asked for first */
-	const char *const *heads; /* names of header lines that its answers need, ended by NULL; NULL: none */
+	const char *const
+	    *heads; /* names of header lines that its answers need, ended by NULL; NULL: none */
 	int64_t heartbeat_ms; /* the server's, on a stream */
 
 	/* Fills *out, which px_wire_new() made. A buffer is `failed` when it didn't fit. */

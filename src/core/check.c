@@ -184,6 +184,7 @@ static void write_query(struct px_check_run *r, struct gateway *g, struct px_now
 	case SUBSCRIBE:
 		q->ask = PX_ASK_SUBSCRIBE;
 		q->kind = g->kind;
+		q->minutes = 1; /* what is left behind goes soon */
 		break;
 	case UNSUBSCRIBE:
 	case END:

@@ -414,7 +414,6 @@ int64_t px_engine_user_put(struct px_engine *e, const char *key, const char *mai
 	                   .touched = touched};
 	for (int k = 0; k < LINKS; k++)
 		u->link[k] = (struct link){PX_UNLINKED, PX_UNLINKED};
-	u->watch.swept = !e->config.subscribe;
 	px_oof_forget(u);
 	u->watch.seed = u->publication.seed = (slot + 1) * 2654435761u ^ e->config.seed;
 	*cell = slot + 1;
@@ -455,8 +454,9 @@ void px_user_maybe_free(struct px_engine *e, uint32_t slot)
 	px_reminder_free(&u->reminder);
 	px_calendar_free(&u->calendar);
 	free(u->subscription);
+	free(u->watermark);
 	free(u->key);
-	u->key = u->subscription = NULL;
+	u->key = u->subscription = u->watermark = NULL;
 	u->mailbox = NULL;
 	u->used = false;
 	px_user_schedule(e, slot);
@@ -508,9 +508,8 @@ int px_engine_user_told(struct px_engine *e, const char *key, const struct px_to
 	return 0;
 }
 
-int px_engine_user_restore(struct px_engine *e, const char *key, int gateway,
-                           const char *subscription, const char *etag, bool unsure,
-                           struct px_wall lapses, struct px_now now)
+int px_engine_user_restore(struct px_engine *e, const char *key, const struct px_known *k,
+                           struct px_now now)
 {
 	int64_t at = px_engine_user_find(e, key);
 
@@ -519,15 +518,15 @@ int px_engine_user_restore(struct px_engine *e, const char *key, int gateway,
 	uint32_t slot = (uint32_t)at;
 	struct user *u = px_user(e, slot);
 	if (u->on)
-		px_adopt(e, slot, gateway, subscription, now);
-	int64_t left = lapses.ms - now.wall.ms;
-	if (etag && *etag && left > 0 && u->publication.state == PX_PUB_OFF &&
-	    (u->publication.etag = strdup(etag))) {
+		px_adopt(e, slot, k, now);
+	int64_t left = k->lapses.ms - now.wall.ms;
+	if (k->etag && *k->etag && left > 0 && u->publication.state == PX_PUB_OFF &&
+	    (u->publication.etag = strdup(k->etag))) {
 		/* it stands, but what it says isn't known: the first reading replaces it, a user
 		 * who is off withdraws it */
 		u->publication.state = PX_PUB_STANDING;
 		u->publication.want = true;
-		u->publication.unsure = unsure;
+		u->publication.unsure = k->unsure;
 		u->publication.expires = (uint32_t)(left / 1000);
 		u->publication.lapses = px_after(now, left);
 		u->publication.due = px_after(now, left / 2);
@@ -564,6 +563,7 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 	}
 	for (unsigned g = 0; g < c->gateways; g++) {
 		px_pool_gateway(&e->pool, g, c->gateway_name[g], c->gateway_concurrency[g]);
+		px_gateway_begin(e, (int)g, now);
 	}
 	px_pool_begin(&e->pool, now);
 	e->config.gateway_name = NULL;
@@ -590,12 +590,14 @@ void px_engine_free(struct px_engine *e)
 	px_streams_free(e);
 	px_readings_free(e);
 	px_reminders_free(e);
+	px_polls_free(e);
 	for (uint32_t s = 0; s < e->end; s++) {
 		struct user *u = px_user(e, s);
 		px_publication_free(&u->publication);
 		px_reminder_free(&u->reminder);
 		px_calendar_free(&u->calendar);
 		free(u->subscription);
+		free(u->watermark);
 		free(u->key);
 	}
 	for (uint32_t c = 0; c < e->chunks; c++)
@@ -697,6 +699,9 @@ bool px_engine_user(const struct px_engine *e, uint32_t id, struct px_user_view 
 	                             .watch = (enum px_watch_state)u->watch.state,
 	                             .gateway = u->gateway,
 	                             .subscription = u->subscription,
+	                             .watermark = u->watermark,
+	                             .kind = (enum px_kind)u->kind,
+	                             .minutes = u->minutes,
 	                             .presence = (enum px_presence)u->presence,
 	                             .until = {(int64_t)u->doc_until * 1000},
 	                             .read_at = {(int64_t)u->read_at * 1000},

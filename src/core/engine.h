@@ -28,13 +28,18 @@
 #include "px_key.h"
 
 /* Everything is copied or outlives the engine (backend); times in ms unless they say s. */
+#define PX_CALLBACK_MAX 2083 /* ErrorInvalidPushSubscriptionUrl beyond */
+
 struct px_engine_config {
 	const struct px_backend *backend;
 	struct px_map map;
 	unsigned gateways;
 	const char *const *gateway_name; /* gateways of them */
 	const unsigned *gateway_concurrency;
-	bool subscribe;    /* false: subscription=none, sweeps only */
+	unsigned
+	    kinds; /* PX_KIND_BIT()s that may be used, best first; without one that works: sweeps only */
+	const char *
+	    callback; /* push: the beginning of what the server is told to call, borrowed for good; NULL: no push */
 	int64_t horizon_s; /* how far ahead calendars are read */
 	int64_t resync_s;  /* whoever has no stream is read at least this often */
 	bool oof_replies;  /* automatic replies make a user away */
@@ -138,12 +143,20 @@ int px_engine_user_refresh(struct px_engine *e, const char *key, struct px_now n
 
 /*
  * What an earlier process knew of a user (board, state_file), before the first pump: taken over,
- * not believed. `gateway` by index or PX_NO_GATEWAY, subscription and etag NULL or text; unsure: a
- * PUBLISH was in flight. 0 or -ENOENT.
+ * not believed. 0 or -ENOENT.
  */
-int px_engine_user_restore(struct px_engine *e, const char *key, int gateway,
-                           const char *subscription, const char *etag, bool unsure,
-                           struct px_wall lapses, struct px_now now);
+struct px_known {
+	int gateway;              /* by index, or PX_NO_GATEWAY */
+	enum px_kind kind;        /* of the subscription */
+	unsigned minutes;         /* push: how often it is called at least */
+	const char *subscription; /* NULL: none; so the others */
+	const char *watermark;    /* pull */
+	const char *etag;
+	bool unsure;           /* a PUBLISH was in flight */
+	struct px_wall lapses; /* when the presence server drops it */
+};
+int px_engine_user_restore(struct px_engine *e, const char *key, const struct px_known *k,
+                           struct px_now now);
 
 /*
  * Gateways while it runs. A new one gets a place (its index) and is probed at once; users come to it as others fail and as new ones are
@@ -167,6 +180,14 @@ void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, si
                          struct px_now now);
 void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_answer *a,
                          struct px_now now);
+/*
+ * What a listener heard, one whole message from whoever knew where to send it: the backend reads it. `who` stood in the URL that was called
+ * (config.callback and 8 hexadecimal digits); 0: that isn't known. UNKNOWN: it is about nothing that we have subscribed
+ * to (the server may be told to stop). What is known is at worst read once too often, so a forged message does little harm.
+ */
+enum px_heard { PX_HEARD, PX_HEARD_UNKNOWN, PX_HEARD_BAD };
+enum px_heard px_engine_notified(struct px_engine *e, uint32_t who, const char *bytes, size_t n,
+                                 struct px_now now);
 void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_answer *a,
                         struct px_now now);
 /* A connection to the presence server was lost while nothing was in flight: it may have restarted
@@ -192,8 +213,11 @@ struct px_user_view {
 	const char *key, *mailbox;
 	bool on, leaving; /* leaving: removed, and withdrawn before it is forgotten */
 	enum px_watch_state watch;
-	int gateway;               /* PX_NO_GATEWAY: none */
-	const char *subscription;  /* NULL: none */
+	int gateway;              /* PX_NO_GATEWAY: none */
+	const char *subscription; /* NULL: none; of that kind */
+	const char *watermark;    /* NULL: none */
+	enum px_kind kind;
+	unsigned minutes;
 	enum px_presence presence; /* what watchers are to be shown; UNKNOWN: nothing */
 	struct px_wall until;
 	struct px_wall read_at; /* last good reading; 0: never */
@@ -214,8 +238,9 @@ struct px_engine_counts {
 	uint32_t watch[PX_WATCH_STATES]; /* by enum px_watch_state */
 	uint32_t published, confirmed;   /* a document stands; ... and is the newest */
 	uint32_t streams;
-	uint64_t reads, events, publishes, subscribes;
+	uint64_t reads, events, publishes, subscribes, polls;
 	uint64_t reminders, reminders_failed; /* delivered; given up */
+	uint64_t notified, strays; /* messages that listeners heard; ... and that meant nothing */
 };
 struct px_engine_counts px_engine_counts(const struct px_engine *e);
 const struct px_pool *px_engine_pool(const struct px_engine *e);

@@ -2,6 +2,7 @@
 /* Gateways and the users' watch machines (watch.h): who is followed where. */
 #include "core/engine_in.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@ void px_evacuate(struct px_engine *e, int g, struct px_now now)
 	e->at[g].evacuated = true;
 	px_readings_evacuate(e, g, now);
 	px_oof_evacuate(e, g);
+	px_polls_evacuate(e, g);
+	px_gateway_lost(e, g);
 	for (unsigned i = 0; i < PX_GROUPS; i++)
 		px_group_end(&e->at[g].group[i]);
 	for (uint32_t s = 0; s < e->end; s++) {
@@ -34,11 +37,12 @@ static void pace_subscribes(struct at_gateway *at)
 }
 
 /* Groups are a gateway's own; but whoever is being shown to the next one goes on looking. */
-static void settle(struct user *u, int gateway)
+static void settle(const struct px_engine *e, struct user *u, int gateway)
 {
 	if (u->gateway != gateway && u->refused_ids == 0)
 		u->group = 0;
 	u->gateway = (int16_t)gateway;
+	u->watch.swept = e->at[gateway].kind == PX_KIND_NONE;
 }
 
 static void house_the_homeless(struct px_engine *e, struct px_now now)
@@ -53,7 +57,7 @@ static void house_the_homeless(struct px_engine *e, struct px_now now)
 			            : px_pool_assign_again(&e->pool, u->gateway);
 			if (g == PX_NO_GATEWAY)
 				break;
-			settle(u, g);
+			settle(e, u, g);
 			e->homeless--;
 			px_watch_event(e, s, PX_W_HOMED, now);
 		}
@@ -87,6 +91,8 @@ void px_gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
 	}
 	for (unsigned i = 0; i < e->pool.n; i++) {
 		if (e->pool.gateway[i].health == PX_GW_UP) {
+			if (e->at[i].evacuated)
+				px_gateway_back(e, (int)i, now);
 			e->at[i].evacuated = false;
 		} else if (e->pool.gateway[i].used && !e->at[i].evacuated) {
 			if (e->pool.gateway[i].health == PX_GW_REFUSED)
@@ -133,17 +139,20 @@ static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct p
 {
 	struct user *u = px_user(e, slot);
 
-	if (u->link[LINK_SUBSCRIBE].prev != PX_UNLINKED)
+	if (u->link[LINK_SUBSCRIBE].prev != PX_UNLINKED && u->polling != PX_POLL_QUEUED)
 		px_list_take(e, &e->at[u->gateway].subscribe, LINK_SUBSCRIBE, slot);
 	u->asking = 0;
 	px_stream_leave(e, slot);
-	if (u->subscription && unsubscribe && px_pool_may_send(&e->pool, u->gateway, now)) {
+	px_poll_leave(e, slot);
+	/* the server's calls about what isn't known any more are answered accordingly */
+	if (u->subscription && unsubscribe && u->kind != PX_KIND_PUSH &&
+	    px_may_ask(e, u->gateway, now)) {
 		const char *id[1] = {u->subscription};
 		const struct px_query q = {
 		    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = id, .n = 1};
 		px_request_start(e, OWNER_NOBODY, 0, u->gateway, &e->at[u->gateway].group[u->group],
 		                 &q);
-	} else if (u->subscription && unsubscribe) {
+	} else if (u->subscription && unsubscribe && u->kind != PX_KIND_PUSH) {
 		px_farewell(e, u->gateway, u->mailbox, u->subscription);
 	}
 	free(u->subscription);
@@ -184,7 +193,7 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 			        ? px_pool_assign_first(&e->pool)
 			        : px_pool_assign_again(&e->pool, u->gateway);
 		if (g != PX_NO_GATEWAY) {
-			settle(u, g);
+			settle(e, u, g);
 			e->homeless--;
 		}
 		px_say(e, ev == PX_W_LOST ? PX_LOG_INFO : PX_LOG_DEBUG,
@@ -230,30 +239,45 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 			px_list_push(e, &e->at[u->gateway].subscribe, LINK_SUBSCRIBE, slot);
 	}
 	if (todo & PX_W_GATHER)
-		px_stream_join(e, slot, now);
+		px_gather(e, slot, u->old, now);
 	if (todo & PX_W_READ)
 		px_mark(e, slot, READ_COLD, now);
 }
 
-/* A subscription that an earlier process made: believed until its stream says otherwise. */
-void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subscription,
-              struct px_now now)
+static bool takes_over(const struct px_engine *e, const struct px_known *k)
+{
+	const unsigned can = e->config.kinds & ~PX_KIND_BIT(PX_KIND_NONE);
+
+	return k->subscription && k->kind < PX_KIND_NONE && can & PX_KIND_BIT(k->kind) &&
+	       (k->kind != PX_KIND_PULL || k->watermark || e->config.backend->poll_max > 1);
+}
+
+/* A subscription that an earlier process made: believed until its stream, or a poll, says otherwise, or nothing is heard of it. */
+void px_adopt(struct px_engine *e, uint32_t slot, const struct px_known *k, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 
-	if (gateway < 0 || (unsigned)gateway >= e->pool.n ||
-	    e->pool.gateway[gateway].health == PX_GW_LEAVING || u->watch.state != PX_WATCH_WAITING)
+	if (k->gateway < 0 || (unsigned)k->gateway >= e->pool.n ||
+	    e->pool.gateway[k->gateway].health == PX_GW_LEAVING ||
+	    u->watch.state != PX_WATCH_WAITING)
 		return;
 	leave(e, slot, false, now);
 	px_unmark(e, slot);
 	px_pool_leave(&e->pool, u->gateway);
-	e->pool.gateway[gateway].users++;
-	u->gateway = (int16_t)gateway;
-	if (subscription && *subscription && (u->subscription = strdup(subscription))) {
-		u->subscription_hash = px_text_hash(subscription);
+	e->pool.gateway[k->gateway].users++;
+	u->gateway = (int16_t)k->gateway;
+	if (k->subscription && (u->subscription = strdup(k->subscription))) {
+		u->subscription_hash = px_text_hash(k->subscription);
+		u->kind = (uint8_t)k->kind;
+		u->minutes = (uint8_t)k->minutes;
+	}
+	if (u->subscription && takes_over(e, k)) {
+		u->watermark = k->watermark ? strdup(k->watermark) : NULL;
+		u->old = true;
 		px_watch_event(e, slot, PX_W_SUBSCRIBED, now);
-	} else {
-		px_list_push(e, &e->at[gateway].subscribe, LINK_SUBSCRIBE, slot);
+		u->old = false;
+	} else { /* what it had, and can't have any more, is given up when it subscribes */
+		px_list_push(e, &e->at[k->gateway].subscribe, LINK_SUBSCRIBE, slot);
 	}
 	px_mark(e, slot, READ_COLD, now);
 }
@@ -262,11 +286,24 @@ static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now n
 {
 	struct user *u = px_user(e, slot);
 	struct group *group = &e->at[g].group[u->group];
-	const struct px_query q = {.ask = PX_ASK_SUBSCRIBE, .mailbox = u->mailbox};
-	bool begins = !group->anchor;
+	struct at_gateway *at = &e->at[g];
 
-	px_list_take(e, &e->at[g].subscribe, LINK_SUBSCRIBE, slot);
+	px_list_take(e, &at->subscribe, LINK_SUBSCRIBE, slot);
 	px_watch_event(e, slot, PX_W_TURN, now);
+	if (u->subscription)
+		leave(e, slot, true, now);
+	u->kind = at->kind;
+	u->minutes = (uint8_t)px_subscribe_minutes(e, g, (enum px_kind)u->kind);
+	u->called = false;
+	char callback[PX_CALLBACK_MAX];
+	snprintf(callback, sizeof callback, "%s%08x", e->config.callback ? e->config.callback : "",
+	         u->key_hash);
+	const struct px_query q = {.ask = PX_ASK_SUBSCRIBE,
+	                           .mailbox = u->mailbox,
+	                           .kind = (enum px_kind)u->kind,
+	                           .minutes = u->minutes,
+	                           .callback = callback};
+	bool begins = !group->anchor;
 	if (begins)
 		group->anchor = strdup(u->mailbox);
 	uint64_t id = px_request_start(e, OWNER_USER, slot, g, group, &q);
@@ -278,14 +315,20 @@ static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now n
 	}
 	if (begins)
 		group->beginner = id;
+	if (u->kind == PX_KIND_PUSH && !at->called)
+		at->trial = slot + 1;
 	u->asking = (uint32_t)id + 1;
 	e->counts.subscribes++;
 }
 
-/* Whoever begins a group goes alone: its answer says what leads the others to the same server. */
-static bool group_begins(const struct px_engine *e, int g)
+/* Whoever begins a group goes alone: its answer says what leads the others to the same server. So does the first who is to be called. */
+static bool somebody_goes_ahead(const struct px_engine *e, int g)
 {
-	return e->at[g].group[px_user(e, e->at[g].subscribe.head)->group].beginner != 0;
+	const struct at_gateway *at = &e->at[g];
+
+	if (at->kind == PX_KIND_PUSH && at->trial)
+		return true;
+	return at->group[px_user(e, at->subscribe.head)->group].beginner != 0;
 }
 
 /* What the answer to a Subscribe means for those who share its server. */
@@ -311,39 +354,44 @@ static void answered_group(struct group *group, uint64_t id, const struct px_rep
 		group->beginner = 0;
 }
 
-void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
-                   const struct px_reply *reply, const char *cookie, char *got, struct px_now now)
+void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
+                   const struct px_reply *reply, const char *cookie, struct px_now now)
 {
 	struct user *u = px_user(e, r->index);
+	char *got = r->got;
 	struct group *group = &e->at[r->gateway].group[r->group];
 
 	answered_group(group, id, reply, cookie);
 	if (!u->used || u->generation != r->user_generation || u->asking != (uint32_t)id + 1) {
 		/* it went elsewhere meanwhile: don't leave a subscription behind that nobody
 		 * listens to */
-		if (reply->verdict == PX_V_OK && got &&
-		    px_pool_may_send(&e->pool, r->gateway, now) && u->used &&
+		if (reply->verdict == PX_V_OK && got && r->kind != PX_KIND_PUSH &&
+		    px_may_ask(e, r->gateway, now) && u->used &&
 		    u->generation == r->user_generation) {
 			const char *ids[1] = {got};
 			const struct px_query q = {
 			    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = ids, .n = 1};
 			px_request_start(e, OWNER_NOBODY, 0, r->gateway, group, &q);
-		} else if (reply->verdict == PX_V_OK && got && u->used &&
+		} else if (reply->verdict == PX_V_OK && got && r->kind != PX_KIND_PUSH && u->used &&
 		           u->generation == r->user_generation) {
 			px_farewell(e, r->gateway, u->mailbox, got);
 		}
-		free(got);
 		return;
 	}
 	u->asking = 0;
 	if (reply->verdict == PX_V_OK && got) {
 		free(u->subscription);
+		free(u->watermark);
 		u->subscription = got;
+		u->watermark = r->watermark;
+		r->got = r->watermark = NULL;
 		u->subscription_hash = px_text_hash(got);
+		px_renew_at(u, r->lifetime_s, now);
 		px_watch_event(e, r->index, PX_W_SUBSCRIBED, now);
 		return;
 	}
-	free(got);
+	if (e->at[r->gateway].trial == r->index + 1)
+		e->at[r->gateway].trial = 0;
 	if (reply->verdict != PX_V_SERVER)
 		u->trouble = px_trouble(e, reply->code);
 	switch (reply->verdict) {
@@ -351,7 +399,14 @@ void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
 		px_watch_event(e, r->index, PX_W_SERVER, now);
 		break;
 	case PX_V_LOST:
+	case PX_V_GAP:
 		px_watch_event(e, r->index, PX_W_LOST, now);
+		break;
+	case PX_V_KIND:
+		px_kind_broken(e, r->gateway, (enum px_kind)r->kind, reply->code, reply->detail,
+		               now);
+		if (u->watch.state == PX_WATCH_SUBSCRIBING) /* it was known before */
+			px_watch_event(e, r->index, PX_W_KIND, now);
 		break;
 	case PX_V_BUSY:
 	case PX_V_DENIED:
@@ -365,7 +420,6 @@ void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
 	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
 	case PX_V_VERSION:
-	case PX_V_KIND:
 	case PX_VERDICTS:
 		px_watch_event(e, r->index, PX_W_TRANSIENT, now);
 		break;
@@ -381,14 +435,22 @@ static bool ages(const struct user *u)
 	       (u->watch.state != PX_WATCH_FOLLOWED || u->dirty);
 }
 
+/* Its stream's reopening is its sweep. */
+static bool vouched(const struct user *u)
+{
+	return u->watch.state == PX_WATCH_FOLLOWED && u->kind == PX_KIND_STREAM;
+}
+
 struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u)
 {
 	struct px_mono at = px_earlier(u->watch.due, u->turn_at);
 
 	if (!u->on || u->leaving)
 		return u->watch.due;
+	if (!u->polling)
+		at = px_earlier(at, px_earlier(u->sub_due, u->renew_due));
 	if (!u->reading && u->read_queue == READ_NONE && u->watch.state != PX_WATCH_HOMELESS &&
-	    (u->watch.state != PX_WATCH_FOLLOWED || u->read_failures))
+	    (!vouched(u) || u->read_failures))
 		at = px_earlier(at, u->read_due);
 	if (ages(u))
 		at = px_earlier(at,
@@ -404,6 +466,7 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 		px_watch_event(e, slot, PX_W_DUE, now);
 	if (!u->on || u->leaving)
 		return;
+	px_poll_user_due(e, slot, now);
 	if (px_due(u->turn_at, now)) {
 		bool at_end = now.wall.ms / 1000 >= u->calendar.until;
 		px_present(e, slot, now);
@@ -412,8 +475,8 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 	}
 	if (px_due(u->read_due, now) && !u->reading && u->read_queue == READ_NONE &&
 	    u->watch.state != PX_WATCH_HOMELESS) {
-		if (u->watch.state == PX_WATCH_FOLLOWED && !u->read_failures) {
-			u->read_due = (struct px_mono){0}; /* its stream's reopening is its sweep */
+		if (vouched(u) && !u->read_failures) {
+			u->read_due = (struct px_mono){0};
 		} else {
 			px_set_sweep(e, u, now);
 			if (u->watch.state != PX_WATCH_PARKED)
@@ -426,6 +489,7 @@ void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 
 void px_follow_tick(struct px_engine *e, struct px_now now)
 {
+	px_kinds_tick(e, now);
 	px_streams_tick(e, now);
 	px_readings_tick(e, now);
 }
@@ -455,9 +519,10 @@ void px_follow_pump(struct px_engine *e, struct px_now now)
 
 		px_readings_pump(e, g, now);
 		px_oof_pump(e, g, now);
+		px_polls_pump(e, g, now);
 		pace_subscribes(at);
-		while (at->subscribe.n && !group_begins(e, g) && may_subscribe(e, g) &&
-		       px_pool_may_send(&e->pool, g, now) && at->subscribe_next.ms <= now.mono.ms) {
+		while (at->subscribe.n && !somebody_goes_ahead(e, g) && may_subscribe(e, g) &&
+		       px_may_ask(e, g, now) && at->subscribe_next.ms <= now.mono.ms) {
 			/* what was missed is not made up for: no herd after a pause */
 			at->subscribe_next = px_after(now, at->subscribe_spacing);
 			subscribe(e, g, at->subscribe.head, now);
@@ -472,11 +537,13 @@ struct px_mono px_follow_due(const struct px_engine *e, struct px_now now)
 	at = px_earlier(at, px_gateways_due(e, now));
 	at = px_earlier(at, px_streams_due(e));
 	at = px_earlier(at, px_readings_due(e, now));
+	at = px_earlier(at, px_polls_due(e, now));
+	at = px_earlier(at, px_kinds_due(e));
 	for (int g = 0; g < (int)e->pool.n; g++) {
 		const struct at_gateway *q = &e->at[g];
 
 		at = px_earlier(at, px_oof_due(e, g, now));
-		if (q->subscribe.n && !group_begins(e, g) && px_pool_may_send(&e->pool, g, now) &&
+		if (q->subscribe.n && !somebody_goes_ahead(e, g) && px_may_ask(e, g, now) &&
 		    may_subscribe(e, g))
 			at = px_earlier(at, q->subscribe_next.ms > now.mono.ms ? q->subscribe_next
 			                                                       : now.mono);

@@ -55,7 +55,7 @@ static bool may_say(const struct px_engine *e, int g, struct px_now now)
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
 	if (gw->health != PX_GW_LEAVING) /* whatever else is wanted there goes first */
-		return px_pool_may_send(&e->pool, g, now) && gw->in_flight + 2 < gw->limit;
+		return px_may_ask(e, g, now) && gw->in_flight + 2 < gw->limit;
 	return e->pool.login == PX_LOGIN_OPEN && gw->paused_until.ms <= now.mono.ms &&
 	       gw->in_flight < gw->limit && e->at[g].reachable;
 }
@@ -93,7 +93,7 @@ int px_gateway_place(struct px_engine *e, int g)
 		e->at = more;
 		e->places = (unsigned)g + 1;
 	}
-	e->at[g] = (struct at_gateway){.subscribe_spacing = PX_SUBSCRIBE_SPACING_MS};
+	e->at[g] = (struct at_gateway){0};
 	return 0;
 }
 
@@ -108,6 +108,7 @@ int px_engine_gateway_add(struct px_engine *e, const char *name, unsigned concur
 		px_pool_free_place(&e->pool, g);
 		return -ENOMEM;
 	}
+	px_gateway_begin(e, g, now);
 	e->at[g].evacuated = true; /* there is nobody */
 	px_say(e, PX_LOG_NOTICE, "gateway=%s added", name);
 	return g;
@@ -143,7 +144,8 @@ void px_engine_gateway_remove(struct px_engine *e, int g, struct px_now now)
 	for (uint32_t s = 0; s < e->end && reachable; s++) {
 		const struct user *u = px_user(e, s);
 
-		if (u->used && u->gateway == g && u->subscription)
+		/* what calls us is told when it does */
+		if (u->used && u->gateway == g && u->subscription && u->kind != PX_KIND_PUSH)
 			px_farewell(e, g, u->mailbox, u->subscription);
 	}
 	px_evacuate(e, g, now);

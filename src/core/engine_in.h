@@ -5,6 +5,8 @@
  *   engine_follow.c   gateways and the users' watch machines: who is followed where
  *   engine_gateway.c  gateways that come and go
  *   engine_request.c  requests to gateways
+ *   engine_kind.c     what each gateway's server can: version, kinds of subscription
+ *   engine_poll.c     subscriptions without a stream: push and pull
  *   engine_stream.c   streams and their members
  *   engine_read.c     who waits to be read, and batches
  *   engine_oof.c      automatic replies
@@ -56,6 +58,30 @@
 #define PX_PROBE_MS 10000
 #define PX_PUBLISH_MS 8000
 #define PX_PUBLISH_PROBE_MS 3000
+/* What was found of a server is doubted so often; without a word about it, a probe is repeated after that. */
+#define PX_VERSION_AGAIN_MS 21600000
+#define PX_VERSION_WAIT_MS 2000
+#define PX_VERSION_UNKNOWN UINT8_MAX
+/* Where there are no streams, a gateway that said nothing for so long is probed (P3). */
+#define PX_QUIET_MS 45000
+/* Polls at a gateway: so far apart, and so often per user at the most and at the least. 20 requests a second each gateway at most,
+ * up to 6000 users there. */
+#define PX_POLL_SPACING_MS 50
+#define PX_POLL_MIN_MS 15000
+#define PX_POLL_MAX_MS 300000
+#define PX_POLL_USERS 50
+#define PX_POLL_QUEUED UINT16_MAX
+/* A pull subscription outlives its last poll so long: six of the slowest; what is left behind goes by itself. */
+#define PX_PULL_MINUTES 30
+/* Push: so often the server calls though nothing happened; 10 calls a second from each gateway at most, up to 18,000 users there. */
+#define PX_PUSH_USERS_A_MINUTE 600
+#define PX_PUSH_MIN 2
+#define PX_PUSH_MAX 30
+#define PX_PUSH_GRACE_MS 30000
+/* The first call comes at once, or 30 s later when the first attempt fails. */
+#define PX_PUSH_FIRST_MS 75000
+/* Users who may share an id, or what stands in a URL. */
+#define PX_NAMESAKES 64
 /* Between two checks of every ETag, doubled while one asks for the next. */
 #define PX_CHECK_MIN_MS 2000
 #define PX_CHECK_MAX_MS 600000
@@ -81,6 +107,7 @@ struct user {
 	char *key; /* owned, with the mailbox behind its NUL */
 	const char *mailbox;
 	char *subscription; /* owned; NULL: none */
+	char *watermark;    /* owned; of a pull subscription; NULL: none */
 	uint32_t subscription_hash;
 	uint32_t generation;
 	uint32_t key_hash;
@@ -93,24 +120,30 @@ struct user {
 	struct px_reminder reminder;
 	struct link link[LINKS];
 
-	struct px_mono turn_at;  /* availability changes by itself */
-	struct px_mono good_at;  /* until then what we know is good: last reading, or end of the
+	struct px_mono turn_at;   /* availability changes by itself */
+	struct px_mono good_at;   /* until then what we know is good: last reading, or end of the
 	                            stream without a change unread */
-	struct px_mono read_due; /* its next own reading: after a failure, or the sweep */
-	uint32_t read_at;        /* s, wall: last good reading */
+	struct px_mono read_due;  /* its next own reading: after a failure, or the sweep */
+	struct px_mono sub_due;   /* pull: its next poll; push: it is called until then */
+	struct px_mono renew_due; /* of a subscription whose lifetime the server has set */
+	uint32_t read_at;         /* s, wall: last good reading */
 	uint32_t oof_from, oof_until; /* s, wall: automatic replies; 0: they are off */
-	uint32_t alone_until;    /* s, wall: its free/busy can't be read; 0: it can, as far as is known */
+	uint32_t
+	    alone_until; /* s, wall: its free/busy can't be read; 0: it can, as far as is known */
 	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
 	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
 	uint32_t asking;                        /* slot of its Subscribe under way + 1; 0: none */
 	struct px_mono publish_began;
 	uint32_t publish_asked; /* Expires of the one under way */
 	int16_t gateway;
-	uint16_t stream;     /* + 1; 0: none */
-	uint16_t publish_no; /* counts its PUBLISHes: in the id */
-	uint16_t message_no; /* ... its MESSAGEs */
+	uint16_t stream;       /* + 1; 0: none */
+	uint16_t polling;      /* + 1; 0: none; PX_POLL_QUEUED */
+	uint8_t kind, minutes; /* of its subscription: enum px_kind; how often it is called */
+	uint8_t poll_failures; /* in a row */
+	uint16_t publish_no;   /* counts its PUBLISHes: in the id */
+	uint16_t message_no;   /* ... its MESSAGEs */
 	uint32_t details; /* the request for its meetings' details that is under way + 1; 0: none */
-	uint8_t trouble;  /* index into engine.trouble */
+	uint8_t trouble;       /* index into engine.trouble */
 	uint8_t read_failures;
 	uint8_t narrow; /* times that its window was halved */
 	uint8_t read_queue, publish_queue;
@@ -126,11 +159,13 @@ struct user {
 	bool oof_ask;   /* automatic replies are to be asked about soon */
 	bool oof_told;  /* they are known, or weren't to be had in time */
 	bool oof_waits; /* nothing is shown until then */
-	bool reading;  /* in a batch under way */
-	uint8_t again; /* enum read_queue: marked meanwhile */
-	bool renamed;  /* while reading: the answer will be about another mailbox */
-	bool dirty;    /* a change or a first reading hasn't been read yet */
-	bool touched;  /* its board row must be put */
+	bool reading;   /* in a batch under way */
+	uint8_t again;  /* enum read_queue: marked meanwhile */
+	bool called;    /* before its Subscribe was answered */
+	bool old;       /* while it is taken over from an earlier process */
+	bool renamed;   /* while reading: the answer will be about another mailbox */
+	bool dirty;     /* a change or a first reading hasn't been read yet */
+	bool touched;   /* its board row must be put */
 };
 
 struct stream {
@@ -162,8 +197,9 @@ struct reading {
 
 /* Some users who are asked about, at a gateway. */
 struct oof {
-	struct px_mono next, soon; /* the next whose turn it is; those with oof_ask, not set: there are none */
-	uint64_t request;          /* 0: none */
+	struct px_mono next,
+	    soon; /* the next whose turn it is; those with oof_ask, not set: there are none */
+	uint64_t request; /* 0: none */
 	uint32_t cursor;
 	bool single;      /* there is no asking about many */
 	uint16_t doubted; /* so many are asked about one by one, as one of them may be to blame */
@@ -175,6 +211,20 @@ struct oof {
 	} said[PX_READ_USERS];
 };
 
+/* Some users who are asked about in one poll. */
+struct polling {
+	bool used, renew;
+	int gateway;
+	uint64_t request;
+	unsigned n;
+	struct polled {
+		uint32_t slot, generation;
+		uint32_t lifetime_s;
+		uint8_t said;
+		char *watermark; /* owned */
+	} user[PX_POLL_USERS];
+};
+
 enum owner {
 	OWNER_NONE,
 	OWNER_USER,
@@ -182,6 +232,7 @@ enum owner {
 	OWNER_READING,
 	OWNER_OOF,
 	OWNER_DETAILS,
+	OWNER_POLLING,
 	OWNER_PROBE,
 	OWNER_NOBODY
 };
@@ -190,12 +241,13 @@ struct request {
 	uint8_t owner;
 	uint8_t ask;
 	int16_t gateway;
-	uint32_t index; /* user, stream, reading or gateway */
+	uint32_t index; /* user, stream, reading, polling or gateway */
 	uint32_t user_generation;
 	struct px_parse *parse;
-	uint8_t group; /* a Subscribe's, at its gateway */
-	uint8_t login_epoch;
-	char *got;     /* a new subscription's id; owned */
+	uint8_t version, login_epoch;
+	uint8_t group, kind, minutes; /* a Subscribe's */
+	char *got, *watermark;        /* a new subscription's; owned */
+	uint32_t lifetime_s;
 };
 
 /*
@@ -218,7 +270,7 @@ struct farewell {
 };
 
 struct at_gateway {
-	struct list read[LANES][READ_QUEUES], subscribe;
+	struct list read[LANES][READ_QUEUES], subscribe, poll;
 	struct px_mono read_since[LANES][READ_QUEUES]; /* first mark of what is in the list */
 	unsigned batches, alone; /* asking or resting there; those of LANE_ONE among them */
 	struct px_mono alone_next;
@@ -231,6 +283,14 @@ struct at_gateway {
 	unsigned farewells;
 	struct px_mono leaving_until; /* set while LEAVING */
 	bool reachable;               /* when it began to leave */
+	uint8_t version, trying;      /* what is asked in; what the next probe is asked in */
+	uint8_t kind,
+	    broken;     /* enum px_kind to be had there; PX_KIND_BIT()s that don't work there */
+	bool streamed;  /* a stream has run since it came up */
+	bool called;    /* its server's calls arrive */
+	uint32_t trial; /* slot + 1 of who waits for the first of them */
+	struct px_mono again,
+	    quiet_at;        /* versions and kinds are doubted; it is asked for a sign of life */
 	uint32_t probe_user; /* where the search for somebody to ask about goes on */
 };
 
@@ -252,6 +312,9 @@ struct px_engine {
 	unsigned streams, streams_cap;
 	struct reading **reading;
 	unsigned readings, readings_cap;
+	struct polling **polling;
+	unsigned pollings, pollings_cap;
+	uint32_t *id, ids, id_size; /* subscription -> slot + 1, of those without a stream */
 	struct request *request;
 	uint32_t requests, requests_cap;
 	struct details **details; /* requests under way; NULL: a free place */
@@ -314,6 +377,40 @@ void px_farewell(struct px_engine *e, int g, const char *mailbox, const char *id
 void px_gateways_pump(struct px_engine *e, struct px_now now);
 struct px_mono px_gateways_due(const struct px_engine *e, struct px_now now);
 void px_gateways_free(struct px_engine *e);
+/* engine_kind.c */
+/* May a request that isn't a probe, or a stream, start there now? */
+bool px_may_ask(const struct px_engine *e, int g, struct px_now now);
+bool px_may_stream(const struct px_engine *e, int g, struct px_now now);
+void px_gateway_begin(struct px_engine *e, int g, struct px_now now);
+void px_gateway_lost(struct px_engine *e, int g);
+void px_gateway_back(struct px_engine *e, int g, struct px_now now);
+void px_gateway_heard(struct px_engine *e, int g, struct px_now now); /* a sign of life */
+/* Such subscriptions can't be had there: its users take the next kind. */
+void px_kind_broken(struct px_engine *e, int g, enum px_kind kind, const char *code,
+                    const char *detail, struct px_now now);
+/* What an answer says about the server; the verdict may become another one. */
+void px_version_answered(struct px_engine *e, const struct request *r, struct px_reply *reply,
+                         struct px_now now);
+void px_version_next(struct px_engine *e, int g, bool refused,
+                     struct px_now now); /* after a probe: if its version isn't known yet */
+void px_kinds_tick(struct px_engine *e, struct px_now now);
+struct px_mono px_kinds_due(const struct px_engine *e);
+
+/* engine_poll.c */
+int64_t px_poll_interval(const struct px_engine *e, int g);
+unsigned px_subscribe_minutes(const struct px_engine *e, int g, enum px_kind kind);
+/* Subscribed; `old`: by an earlier process. */
+void px_gather(struct px_engine *e, uint32_t slot, bool old, struct px_now now);
+void px_poll_leave(struct px_engine *e, uint32_t slot); /* before its subscription is forgotten */
+void px_poll_user_due(struct px_engine *e, uint32_t slot, struct px_now now);
+void px_renew_at(struct user *u, uint32_t lifetime_s, struct px_now now);
+void px_polling_said(struct px_engine *e, unsigned index, const struct px_item *item);
+void px_polling_done(struct px_engine *e, unsigned index, const struct px_reply *reply,
+                     struct px_now now);
+void px_polls_evacuate(struct px_engine *e, int g);
+void px_polls_pump(struct px_engine *e, int g, struct px_now now);
+struct px_mono px_polls_due(const struct px_engine *e, struct px_now now);
+void px_polls_free(struct px_engine *e);
 
 /* engine_stream.c */
 void px_stream_join(struct px_engine *e, uint32_t slot, struct px_now now);
@@ -325,6 +422,8 @@ void px_streams_tick(struct px_engine *e, struct px_now now);
 struct px_mono px_streams_due(const struct px_engine *e);
 void px_streams_forget(struct px_engine *e, int g); /* those without members */
 void px_streams_free(struct px_engine *e);
+/* Its id was refused: before it was ever followed, and twice, it belongs to another server than its group. */
+void px_misplaced(struct px_engine *e, uint32_t slot);
 /* The affinity of a group is forgotten: the next Subscribe begins it anew. */
 void px_group_end(struct group *g);
 
@@ -353,11 +452,10 @@ void px_evacuate(struct px_engine *e, int g, struct px_now now);
 /* What an answer or a probe changed for the gateway and so for its users. */
 void px_gateway_changed(struct px_engine *e, int g, enum px_pool_change change,
                         const struct px_reply *r, struct px_now now);
-/* The answer to a Subscribe; `got` is the new id or NULL, and is taken. */
-void px_subscribed(struct px_engine *e, const struct request *r, uint64_t id,
-                   const struct px_reply *reply, const char *cookie, char *got, struct px_now now);
-void px_adopt(struct px_engine *e, uint32_t slot, int gateway, const char *subscription,
-              struct px_now now);
+/* The answer to a Subscribe; what it brought is taken from r, or left. */
+void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
+                   const struct px_reply *reply, const char *cookie, struct px_now now);
+void px_adopt(struct px_engine *e, uint32_t slot, const struct px_known *k, struct px_now now);
 void px_follow_tick(struct px_engine *e, struct px_now now);
 void px_follow_user_due(struct px_engine *e, uint32_t slot, struct px_now now);
 struct px_mono px_follow_user_deadline(const struct px_engine *e, const struct user *u);

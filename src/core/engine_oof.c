@@ -111,7 +111,7 @@ static bool may_ask(const struct px_engine *e, int g, struct px_now now)
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
 	/* places stay free for what is urgent */
-	return in_use(e) && !e->at[g].oof.request && px_pool_may_send(&e->pool, g, now) &&
+	return in_use(e) && !e->at[g].oof.request && px_may_ask(e, g, now) &&
 	       (gw->in_flight == 0 || gw->in_flight + 1 < gw->limit);
 }
 

@@ -113,7 +113,7 @@ static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 	struct reading *r = e->reading[index];
 	const char *name[PX_READ_USERS];
 
-	if (!px_pool_may_send(&e->pool, r->gateway, now))
+	if (!px_may_ask(e, r->gateway, now))
 		return false;
 	for (unsigned i = 0; i < r->n; i++) {
 		struct user *u = reading_user(e, r, i);
@@ -435,8 +435,7 @@ void px_readings_pump(struct px_engine *e, int g, struct px_now now)
 {
 	for (enum read_queue q = READ_HOT; q < READ_QUEUES; q++)
 		for (enum lane lane = 0; lane < LANES; lane++)
-			while (px_pool_may_send(&e->pool, g, now) &&
-			       px_due(batch_at(e, g, lane, q), now)) {
+			while (px_may_ask(e, g, now) && px_due(batch_at(e, g, lane, q), now)) {
 				unsigned before = e->pool.gateway[g].in_flight;
 
 				if (q != READ_HOT && lane == LANE_MANY)
@@ -465,8 +464,7 @@ struct px_mono px_readings_due(const struct px_engine *e, struct px_now now)
 			at = px_earlier(at, e->reading[i]->machine.due);
 	/* what waits for an answer or the end of a pause is woken by that */
 	for (int g = 0; g < (int)e->pool.n; g++)
-		for (enum read_queue q = READ_HOT;
-		     q < READ_QUEUES && px_pool_may_send(&e->pool, g, now); q++)
+		for (enum read_queue q = READ_HOT; q < READ_QUEUES && px_may_ask(e, g, now); q++)
 			for (enum lane lane = 0; lane < LANES; lane++)
 				at = px_earlier(at, batch_at(e, g, lane, q));
 	return at;

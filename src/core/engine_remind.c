@@ -232,7 +232,7 @@ static bool has_room(const struct px_engine *e, int g, struct px_now now)
 {
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
-	return px_pool_may_send(&e->pool, g, now) &&
+	return px_may_ask(e, g, now) &&
 	       (gw->in_flight == 0 || gw->in_flight + 1 < gw->limit);
 }
 

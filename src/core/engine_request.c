@@ -21,6 +21,7 @@ static void request_free(struct px_engine *e, struct request *r)
 	if (r->parse)
 		e->config.backend->parse_free(r->parse);
 	free(r->got);
+	free(r->watermark);
 	uint32_t generation = r->generation + 1;
 	*r = (struct request){.generation = generation};
 }
@@ -35,7 +36,12 @@ static void said(void *arg, const struct px_item *item)
 	if (r->owner == OWNER_USER && item->kind == PX_ITEM_SUBSCRIBED && item->id &&
 	    strlen(item->id) <= e->config.backend->id_max) {
 		free(r->got);
+		free(r->watermark);
 		r->got = strdup(item->id);
+		r->watermark = item->watermark ? strdup(item->watermark) : NULL;
+		r->lifetime_s = item->lifetime_s;
+	} else if (r->owner == OWNER_POLLING) {
+		px_polling_said(e, r->index, item);
 	} else if (r->owner == OWNER_READING) {
 		px_reading_said(e, r->index, item);
 	} else if (r->owner == OWNER_OOF) {
@@ -75,6 +81,9 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	struct request *r = &e->request[slot];
 	if (r->generation == 0)
 		r->generation = 1;
+	const struct at_gateway *at = &e->at[gateway];
+	asked.version =
+	    owner == OWNER_PROBE || at->version == PX_VERSION_UNKNOWN ? at->trying : at->version;
 	asked.anchor = affinity && affinity->anchor ? affinity->anchor : q->mailbox;
 	struct px_parse *parse = e->config.backend->parse_new(q, said, e);
 	struct px_action *a = parse ? px_action_add(e, PX_DO_HTTP_START) : NULL;
@@ -89,6 +98,9 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	                      .ask = (uint8_t)q->ask,
 	                      .gateway = (int16_t)gateway,
 	                      .login_epoch = e->login_epoch,
+	                      .version = (uint8_t)q->version,
+	                      .kind = (uint8_t)q->kind,
+	                      .minutes = (uint8_t)q->minutes,
 	                      .index = index,
 	                      .parse = parse};
 	if (owner == OWNER_USER) {
@@ -176,7 +188,7 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 
 	/* from here on the request is ended: whoever is told may start another in its place */
 	struct request was = *r;
-	r->got = NULL;
+	r->got = r->watermark = NULL;
 	request_free(e, r);
 	bool stream = was.owner == OWNER_STREAM;
 	int g = was.gateway;
@@ -194,23 +206,33 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 		       px_verdict_name(reply.verdict), reply.code, reply.detail);
 
 	enum px_pool_change change = PX_POOL_SAME;
+	px_version_answered(e, &was, &reply, now);
+	if (a->fail == PX_HTTP_ANSWERED)
+		px_gateway_heard(e, g, now);
 	if (reply.verdict == PX_V_DENIED && was.login_epoch != e->login_epoch) {
 		/* it went with the old password: that says nothing of the new one */
 		px_pool_cancelled(&e->pool, g, stream);
 		if (was.owner == OWNER_PROBE)
 			px_pool_probe_unsent(&e->pool, g, now);
-	} else if (was.owner == OWNER_PROBE)
+	} else if (was.owner == OWNER_PROBE) {
 		change = px_pool_probed(&e->pool, g, &reply, now);
-	else
+		px_version_next(e, g, reply.verdict == PX_V_VERSION, now);
+	} else {
 		change = px_pool_ended(&e->pool, g, stream, &reply, now);
+	}
 
 	/* the request's own users first, then what it means for all */
 	switch ((enum owner)was.owner) {
 	case OWNER_USER:
 		if (change == PX_POOL_GATEWAY_DOWN)
 			px_gateway_changed(e, g, change, &reply, now);
-		px_subscribed(e, &was, id, &reply, a->cookie, was.got, now);
-		was.got = NULL;
+		px_subscribed(e, &was, id, &reply, a->cookie, now);
+		break;
+	case OWNER_POLLING:
+		if (change == PX_POOL_GATEWAY_DOWN)
+			px_gateway_changed(e, g, change, &reply, now);
+		if (e->polling[was.index]->used && e->polling[was.index]->request == id)
+			px_polling_done(e, was.index, &reply, now);
 		break;
 	case OWNER_STREAM:
 		e->stream[was.index]->request = 0;
@@ -234,6 +256,7 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 		break;
 	}
 	free(was.got);
+	free(was.watermark);
 	if (change != PX_POOL_GATEWAY_DOWN || was.owner == OWNER_READING ||
 	    was.owner == OWNER_OOF || was.owner == OWNER_DETAILS || was.owner == OWNER_PROBE ||
 	    was.owner == OWNER_NOBODY)

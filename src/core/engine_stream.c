@@ -139,7 +139,7 @@ static bool stream_open(struct px_engine *e, unsigned i, struct px_now now)
 	struct stream *s = e->stream[i];
 	const char *id[PX_STREAM_MEMBERS];
 
-	if (!px_pool_may_stream(&e->pool, s->gateway, now))
+	if (!px_may_stream(e, s->gateway, now))
 		return false;
 	for (unsigned m = 0; m < s->n; m++)
 		id[m] = px_user(e, s->member[m])->subscription;
@@ -215,11 +215,20 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 	if (todo & PX_S_SUSPECT)
 		px_pool_suspect(&e->pool, s->gateway, now);
 	if (todo & PX_S_LOSE) {
+		int gateway = s->gateway;
+		bool mute = (ev == PX_S_DUE || ev == PX_S_CUT) && !e->at[gateway].streamed;
+
 		/* whatever led there may be what is wrong */
 		px_group_end(group_of(e, s));
-		stream_tell(e, i, PX_W_LOST, now);
+		stream_tell(e, i, ev == PX_S_GAP ? PX_W_GAP : PX_W_LOST, now);
 		if (s->used)
 			stream_free(e, i);
+		/* it answers everything, but not as a stream: something between keeps the answer to itself */
+		if (mute && e->pool.gateway[gateway].health == PX_GW_UP)
+			px_kind_broken(
+			    e, gateway, PX_KIND_STREAM, "silent",
+			    "no stream brought anything: a proxy before it that gathers answers?",
+			    now);
 		return;
 	}
 	if (todo & PX_S_REGATHER) {
@@ -238,6 +247,8 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 	if (todo & PX_S_OPEN && !stream_open(e, i, now))
 		stream_do(e, i, PX_S_BLOCKED, now);
 	if (todo & PX_S_FOLLOW)
+		e->at[s->gateway].streamed = true;
+	if (todo & PX_S_FOLLOW)
 		stream_tell(e, i, PX_W_FOLLOWED, now);
 }
 
@@ -254,8 +265,7 @@ static uint32_t stream_member(struct px_engine *e, const struct stream *s, const
 	return PX_NOBODY;
 }
 
-/* Refused before it was ever followed, and twice: it belongs to another server than this group. */
-static void misplaced(struct px_engine *e, uint32_t slot)
+void px_misplaced(struct px_engine *e, uint32_t slot)
 {
 	struct user *u = px_user(e, slot);
 
@@ -285,10 +295,12 @@ void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item)
 			s->gone = true;
 			if (item->code)
 				px_user(e, slot)->trouble = px_trouble(e, item->code);
-			misplaced(e, slot);
+			if (item->verdict != PX_V_GAP)
+				px_misplaced(e, slot);
 			if (proven(s, e->now))
 				px_watch_event(e, slot, PX_W_PROVEN, e->now);
-			px_watch_event(e, slot, PX_W_LOST, e->now);
+			px_watch_event(e, slot, item->verdict == PX_V_GAP ? PX_W_GAP : PX_W_LOST,
+			               e->now);
 		}
 		break;
 	default: /* CLOSED is said by the end, too */
@@ -308,6 +320,14 @@ void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *repl
 	case PX_V_OK:
 		stream_do(e, i, PX_S_CLOSED, now);
 		break;
+	case PX_V_KIND:
+		px_kind_broken(e, s->gateway, PX_KIND_STREAM, reply->code, reply->detail, now);
+		if (e->stream[i]->used && s->n)
+			stream_do(e, i, PX_S_LOST, now);
+		break;
+	case PX_V_GAP:
+		stream_do(e, i, s->gone ? PX_S_CLOSED : PX_S_GAP, now);
+		break;
 	case PX_V_LOST:
 		/* after the bad ids were dropped the rest goes on */
 		stream_do(e, i, s->gone ? PX_S_CLOSED : PX_S_LOST, now);
@@ -325,7 +345,6 @@ void px_stream_done(struct px_engine *e, unsigned i, const struct px_reply *repl
 	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
 	case PX_V_VERSION:
-	case PX_V_KIND:
 	case PX_VERDICTS:
 		stream_do(e, i, s->gone ? PX_S_CLOSED : PX_S_CUT, now);
 		break;

@@ -335,7 +335,7 @@ static enum px_pool_change login_answered(struct px_pool *p, enum px_verdict ver
                                           struct px_now now)
 {
 	bool accepted = verdict == PX_V_OK || verdict == PX_V_USER || verdict == PX_V_LOST ||
-	                verdict == PX_V_UNREADABLE || verdict == PX_V_WIDE ||
+	                verdict == PX_V_UNREADABLE || verdict == PX_V_WIDE || verdict == PX_V_GAP ||
 	                verdict == PX_V_VERSION || verdict == PX_V_KIND;
 
 	if (accepted) {
@@ -459,7 +459,7 @@ void px_pool_login_renewed(struct px_pool *p, struct px_now now)
 static void note(struct px_gateway *g, const struct px_reply *r, struct px_now now)
 {
 	if (r->verdict == PX_V_OK || r->verdict == PX_V_USER || r->verdict == PX_V_LOST ||
-	    r->verdict == PX_V_UNREADABLE || r->verdict == PX_V_WIDE)
+	    r->verdict == PX_V_UNREADABLE || r->verdict == PX_V_WIDE || r->verdict == PX_V_GAP)
 		return;
 	g->errors++;
 	snprintf(g->last_error, sizeof g->last_error, "%s%s%s", r->code, r->detail[0] ? " " : "",
@@ -536,6 +536,7 @@ enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
 	case PX_V_UNREADABLE:
 	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
+	case PX_V_GAP:
 	case PX_V_VERSION:
 	case PX_V_KIND:
 	case PX_VERDICTS:

@@ -70,6 +70,9 @@ struct px_gateway {
 	struct px_mono acquitted_at; /* ... since then */
 	uint32_t users;              /* assigned */
 	uint64_t requests, errors;   /* since the start; streams count as requests */
+	uint8_t
+	    kind; /* enum px_kind: how changes are learned there; whoever has the pool sets it */
+	char server[PX_SERVER_MAX];                   /* what it calls itself; "": not known */
 	char last_error[PX_CODE_MAX + PX_DETAIL_MAX]; /* code, blank, detail; "" if never */
 	struct px_wall last_error_at;
 };
@@ -145,8 +148,8 @@ void px_pool_started(struct px_pool *p, int gateway, bool stream);
 /* It was given up without an answer (not a probe). */
 void px_pool_cancelled(struct px_pool *p, int gateway, bool stream);
 /*
- * Every answer of a request that isn't a probe goes through here. `stream`: as given to started. r->verdict LOST, USER, TRANSIENT say nothing about the
- * gateway beyond being an error for the counters (USER and LOST aren't counted as gateway errors).
+ * Every answer of a request that isn't a probe goes through here. `stream`: as given to started. r->verdict LOST, GAP, USER, TRANSIENT, VERSION, KIND say nothing about the
+ * gateway beyond being an error for the counters (USER, LOST and GAP aren't counted as gateway errors), and all but TRANSIENT that the login is good.
  */
 enum px_pool_change px_pool_ended(struct px_pool *p, int gateway, bool stream,
                                   const struct px_reply *r, struct px_now now);

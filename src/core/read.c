@@ -29,6 +29,7 @@ unsigned px_read_answered(struct px_read *r, enum px_verdict v, unsigned users, 
 	case PX_V_UNREADABLE:
 	case PX_V_WIDE:
 	case PX_V_TRANSIENT:
+	case PX_V_GAP:
 	case PX_V_VERSION:
 	case PX_V_KIND:
 	case PX_VERDICTS:

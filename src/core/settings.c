@@ -976,6 +976,13 @@ static void finish_users(struct reading *r)
 	}
 }
 
+/* [ADDRESS:]PORT with an address, and not that for all. */
+static bool has_address(const char *listen)
+{
+	return strchr(listen, ':') && strncmp(listen, "0.0.0.0:", 8) != 0 &&
+	       strncmp(listen, "[::]:", 5) != 0;
+}
+
 /* What one line alone can't tell. */
 static void finish(struct reading *r)
 {
@@ -1031,6 +1038,13 @@ static void finish(struct reading *r)
 		            "known too late",
 		            (long long)s->remind_before, (long long)s->resync,
 		            (long long)s->horizon);
+	if (s->subscription == PX_SUBSCRIPTION_PUSH && !s->listen_http)
+		px_complain(&r->said, r->given[find("subscription")], "subscription",
+		            "push needs listen_http; give a port that Exchange can reach");
+	if (s->listen_http && !s->announce_http && !has_address(s->listen_http))
+		px_complain(&r->said, r->given[find("listen_http")], "listen_http",
+		            "it names no address that Exchange could call; give announce_http, "
+		            "such as http://192.0.2.10:8080/");
 	if (s->resync >= s->horizon)
 		px_complain(
 		    &r->said, r->given[find("resync")], "resync",
@@ -1164,8 +1178,8 @@ static bool same(const struct setting *t, const struct px_settings *a, const str
 unsigned px_settings_fixed(const struct px_settings *was, const struct px_settings *now,
                            px_said_h *said, void *arg)
 {
-	static const char *const live[] = {"gateways_file", "account", "password",
-	                                   "password_file", "ca_file", "tls_min",
+	static const char *const live[] = {"gateways_file", "account",       "password",
+	                                   "password_file", "ca_file",       "tls_min",
 	                                   "users_file",    "mailbox_domain"};
 	unsigned n = 0;
 
@@ -1243,13 +1257,8 @@ unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, vo
 		const char *what, *instead;
 	} table[] = {
 	    {webdav, "gateway: type=webdav", "give an Exchange with EWS"},
-	    {s->subscription == PX_SUBSCRIPTION_PUSH, "subscription=push",
-	     "give streaming or none"},
-	    {s->subscription == PX_SUBSCRIPTION_PULL, "subscription=pull",
-	     "give streaming or none"},
 	    {s->state_file != NULL, "state_file", "leave it out"},
 	    {s->standby, "standby=yes", "leave it out"},
-	    {s->listen_http != NULL, "listen_http", "leave it out"},
 	    /* a webdav gateway presets it */
 	    {s->listen_udp != NULL && !webdav, "listen_udp", "leave it out"},
 	};

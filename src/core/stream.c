@@ -76,6 +76,7 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 				return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_LOSE);
 			return reopen_soon(s, PX_S_ANCHOR, now);
 		case PX_S_LOST:
+		case PX_S_GAP:
 			return enter(s, PX_STREAM_WAITING, px_after(now, 1000), PX_S_LOSE);
 		default:
 			break;
@@ -107,6 +108,7 @@ unsigned px_stream_step(struct px_stream *s, enum px_stream_event ev, unsigned m
 			return enter(s, PX_STREAM_WAITING, px_after(now, 500 + s->seed % 500),
 			             PX_S_UNFOLLOW);
 		case PX_S_LOST:
+		case PX_S_GAP:
 			return enter(s, PX_STREAM_WAITING, px_after(now, 1000),
 			             PX_S_UNFOLLOW | PX_S_LOSE);
 		default:

@@ -36,6 +36,7 @@ enum px_stream_event {
 	PX_S_BLOCKED, /* it may not be opened now: gateway throttled or login in doubt */
 	PX_S_REFUSED, /* the anchor was refused: another member's turn */
 	PX_S_LOST,    /* refused as a whole */
+	PX_S_GAP,     /* the server lost track of the events of all */
 	PX_S_EVENTS
 };
 

@@ -50,9 +50,20 @@ static unsigned lose(struct px_watch *w, struct px_now now)
 	if (w->failures == 1)
 		return enter(w, PX_WATCH_HOMELESS, PX_W_LEAVE | PX_W_ASSIGN);
 	/* at the deadline it is assigned again, not just tried again */
-	if (w->failures < PX_WATCH_TRIES)
-		w->failures = PX_WATCH_TRIES;
+	if (w->failures < PX_WATCH_CIRCLE)
+		w->failures = PX_WATCH_CIRCLE;
 	return back_off(w, PX_W_LEAVE, now);
+}
+
+/* What it had missed is read; the next subscription may be had where this one was. */
+static unsigned resubscribe(struct px_watch *w, struct px_now now)
+{
+	if (w->failures > 1)
+		return lose(w, now);
+	count(w);
+	if (w->failures > 1)
+		return enter(w, PX_WATCH_HOMELESS, PX_W_LEAVE | PX_W_UNSUBSCRIBE | PX_W_ASSIGN);
+	return enter(w, PX_WATCH_WAITING, PX_W_LEAVE | PX_W_UNSUBSCRIBE | PX_W_QUEUE | PX_W_READ);
 }
 
 unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now now)
@@ -70,6 +81,12 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 		if (ev == PX_W_SERVER && w->state != PX_WATCH_PARKED &&
 		    w->state != PX_WATCH_HOMELESS)
 			return enter(w, PX_WATCH_HOMELESS, PX_W_LEAVE | PX_W_ASSIGN);
+		if (ev == PX_W_KIND && w->state != PX_WATCH_PARKED && w->state != PX_WATCH_HOMELESS)
+			return w->swept
+			           ? enter(w, PX_WATCH_SWEPT,
+			                   PX_W_LEAVE | PX_W_UNSUBSCRIBE | PX_W_READ)
+			           : enter(w, PX_WATCH_WAITING,
+			                   PX_W_LEAVE | PX_W_UNSUBSCRIBE | PX_W_QUEUE | PX_W_READ);
 	}
 
 	switch ((enum px_watch_state)w->state) {
@@ -112,6 +129,8 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 			return enter(w, PX_WATCH_FOLLOWED, PX_W_READ);
 		if (ev == PX_W_LOST)
 			return lose(w, now);
+		if (ev == PX_W_GAP)
+			return resubscribe(w, now);
 		break;
 
 	case PX_WATCH_FOLLOWED:
@@ -121,6 +140,8 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 			return enter(w, PX_WATCH_GATHERING, 0);
 		if (ev == PX_W_LOST)
 			return lose(w, now);
+		if (ev == PX_W_GAP)
+			return resubscribe(w, now);
 		break;
 
 	case PX_WATCH_BACKOFF:
@@ -155,8 +176,8 @@ const char *px_watch_state_name(enum px_watch_state s)
 const char *px_watch_event_name(enum px_watch_event ev)
 {
 	static const char *const name[PX_W_EVENTS] = {
-	    "want",       "off",       "homed",  "turn",       "deferred",
-	    "subscribed", "followed",  "proven", "unfollowed", "lost",
-	    "server",     "transient", "user",   "retry",      "due"};
+	    "want",     "off",       "homed",      "turn",  "deferred", "subscribed",
+	    "followed", "proven",    "unfollowed", "lost",  "gap",      "kind",
+	    "server",   "transient", "user",       "retry", "due"};
 	return name[ev];
 }

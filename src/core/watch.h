@@ -11,7 +11,9 @@
  *              +- LOST for the first time in a row, SERVER: from anywhere but PARKED
  *
  *   USER, anywhere: PARKED, for an hour. OFF, anywhere: OFF.
- *   Without subscriptions (setting) HOMED leads to SWEPT instead of WAITING.
+ *   GAP, from GATHERING or FOLLOWED: WAITING at the same gateway the first time in a row, then as LOST.
+ *   Where there are no subscriptions (setting, or no kind of them works there) HOMED leads to SWEPT instead of WAITING; KIND leads
+ *   from everywhere but OFF, HOMELESS and PARKED to the one or the other, whichever it is now.
  */
 #ifndef PX_WATCH_H
 #define PX_WATCH_H
@@ -23,11 +25,11 @@ enum px_watch_state {
 	PX_WATCH_HOMELESS,    /* no healthy gateway */
 	PX_WATCH_WAITING,     /* for its turn to subscribe */
 	PX_WATCH_SUBSCRIBING, /* the request is under way */
-	PX_WATCH_GATHERING,   /* subscribed; its stream isn't running */
-	PX_WATCH_FOLLOWED,    /* in a running stream */
-	PX_WATCH_BACKOFF,     /* a passing trouble */
-	PX_WATCH_PARKED,      /* this user's own trouble: tried hourly */
-	PX_WATCH_SWEPT,       /* no subscription by setting */
+	PX_WATCH_GATHERING, /* subscribed; its stream isn't running, or the server hasn't called yet */
+	PX_WATCH_FOLLOWED, /* in a running stream, called, or polled */
+	PX_WATCH_BACKOFF,  /* a passing trouble */
+	PX_WATCH_PARKED,   /* this user's own trouble: tried hourly */
+	PX_WATCH_SWEPT,    /* there are no subscriptions at its gateway, or by setting */
 	PX_WATCH_STATES
 };
 
@@ -39,10 +41,12 @@ enum px_watch_event {
 	PX_W_DEFERRED,   /* the Subscribe was throttled, or the login is in doubt: not this user's
 	                    matter */
 	PX_W_SUBSCRIBED, /* the server holds a subscription for it */
-	PX_W_FOLLOWED,   /* its stream runs */
+	PX_W_FOLLOWED,   /* its stream runs; the server has called; it is polled from now on */
 	PX_W_PROVEN,     /* its stream has run for long: earlier failures are forgotten */
 	PX_W_UNFOLLOWED, /* its stream is reopened: nothing is lost yet */
 	PX_W_LOST,       /* the subscription is gone or was refused */
+	PX_W_GAP,        /* the server lost track of its events: a new subscription is needed */
+	PX_W_KIND,       /* another kind of subscription is to be had at its gateway than it has */
 	PX_W_SERVER,     /* its gateway can't be reached */
 	PX_W_TRANSIENT,  /* the Subscribe failed for a passing reason */
 	PX_W_USER,       /* its own trouble: no mailbox, no right */
@@ -66,9 +70,10 @@ enum {
 
 /* Begins zeroed, with seed set. Owned by the user record that embeds it; nothing to free. */
 struct px_watch {
-	uint8_t state;      /* enum px_watch_state */
-	uint8_t failures;   /* in a row; 0 again once followed for long */
-	bool swept;         /* no subscriptions: HOMED leads to SWEPT */
+	uint8_t state;    /* enum px_watch_state */
+	uint8_t failures; /* in a row; 0 again once followed for long */
+	bool
+	    swept; /* no subscriptions: HOMED leads to SWEPT; the owner sets it before HOMED and KIND */
 	uint32_t seed;      /* spreads retries */
 	struct px_mono due; /* BACKOFF, PARKED: set. The others wait for an answer, a queue or a
 	                       gateway, which have deadlines of their own */
@@ -79,7 +84,9 @@ struct px_watch {
 #define PX_WATCH_RETRY_MAX 300000
 #define PX_WATCH_PARKED_MS 3600000
 #define PX_WATCH_TRIES                                                                             \
-	5 /* passing troubles in a row at one gateway before the next gets the user */
+	3 /* passing troubles in a row at one gateway before the next gets the user */
+#define PX_WATCH_CIRCLE                                                                            \
+	5 /* failures that one who is lost everywhere counts at least, for the wait */
 
 /* Returns what to do. An event that the state doesn't expect (late, doubled) changes nothing and
  * returns 0. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #define NOT_SET 0 /* row + 1 */
@@ -334,7 +335,8 @@ static void fill(struct px_board_state *s, const struct px_user_view *v, struct 
 void px_board_put(struct px_board *b, const struct px_user_view *v, enum px_board_origin origin,
                   const char *gateway, struct px_now now)
 {
-	size_t subscription_len = v->subscription ? strlen(v->subscription) : 0;
+	char subscription[2 * PX_BOARD_SUBSCRIPTION_MAX];
+	size_t subscription_len = 0;
 	struct px_board_state s = {0}, was;
 	struct px_board_row *row;
 	struct px_board_tail *tail;
@@ -364,8 +366,17 @@ void px_board_put(struct px_board *b, const struct px_user_view *v, enum px_boar
 	tail = px_board_tail_at(b->head, i);
 	current_state(b, i, &was);
 
+	if (v->subscription)
+		subscription_len =
+		    (size_t)snprintf(subscription, sizeof subscription, "%s%s%s", v->subscription,
+		                     v->watermark ? " " : "", v->watermark ? v->watermark : "");
+	if (subscription_len >
+	    PX_BOARD_SUBSCRIPTION_MAX) /* without it, it can't be polled any more */
+		subscription_len = strlen(v->subscription);
 	if (subscription_len > PX_BOARD_SUBSCRIPTION_MAX)
 		subscription_len = 0; /* the engine refuses such ids */
+	s.kind = (uint8_t)v->kind;
+	s.minutes = (uint8_t)v->minutes;
 	s.id = was.id + (fresh ? 1 : 0);
 	s.origin = (uint8_t)origin;
 	s.gateway = gateway ? px_board_name_hash(gateway) : 0;
@@ -373,7 +384,7 @@ void px_board_put(struct px_board *b, const struct px_user_view *v, enum px_boar
 	s.mailbox_hash = (uint32_t)px_key_hash(v->mailbox, s.mailbox_len);
 	s.subscription_len = (uint8_t)subscription_len;
 	s.subscription_hash =
-	    (uint32_t)px_key_hash(subscription_len ? v->subscription : "", subscription_len);
+	    (uint32_t)px_key_hash(subscription_len ? subscription : "", subscription_len);
 	fill(&s, v, now);
 	if (fresh || s.mailbox_hash != was.mailbox_hash || s.mailbox_len != was.mailbox_len)
 		store_text(row->mailbox, PX_BOARD_MAILBOX_INLINE, tail->mailbox, v->mailbox,
@@ -381,7 +392,7 @@ void px_board_put(struct px_board *b, const struct px_user_view *v, enum px_boar
 	if (fresh || s.subscription_hash != was.subscription_hash ||
 	    s.subscription_len != was.subscription_len)
 		store_text(row->subscription, PX_BOARD_SUBSCRIPTION_INLINE, tail->subscription,
-		           v->subscription, subscription_len);
+		           subscription, subscription_len);
 	if (s.etag_len > PX_BOARD_ETAG_INLINE) {
 		atomic_thread_fence(memory_order_release);
 		store(tail->etag[next_copy(&row->state.sequence)],
@@ -415,6 +426,20 @@ void px_board_forget(struct px_board *b, const char *key)
 
 /* ---- the rest ---- */
 
+void px_board_token(struct px_board *b, char out[33])
+{
+	uint64_t drawn[2] = {atomic_load(&b->head->token[0]), atomic_load(&b->head->token[1])};
+
+	if (!drawn[0] && !drawn[1]) {
+		if (getrandom(drawn, sizeof drawn, 0) != sizeof drawn)
+			abort(); /* there is always some */
+		atomic_store(&b->head->token[0], drawn[0]);
+		atomic_store(&b->head->token[1], drawn[1]);
+	}
+	snprintf(out, 33, "%016llx%016llx", (unsigned long long)drawn[0],
+	         (unsigned long long)drawn[1]);
+}
+
 static void put_gateway(struct px_board *b, unsigned i, const struct px_board_gateway_state *s)
 {
 	struct px_board_gateway *at = px_board_gateway_at(b->head, i);
@@ -434,10 +459,12 @@ void px_board_gateway(struct px_board *b, unsigned i, const struct px_gateway *g
 	                                   .limit = g->limit,
 	                                   .concurrency = g->concurrency,
 	                                   .health = g->health,
+	                                   .kind = g->kind,
 	                                   .probing = g->probing,
 	                                   .origin = origin};
 
 	snprintf(s.name, sizeof s.name, "%s", g->name);
+	snprintf(s.server, sizeof s.server, "%s", g->server);
 	snprintf(s.last_error, sizeof s.last_error, "%.*s", PX_BOARD_ERROR_MAX, g->last_error);
 	snprintf(s.given, sizeof s.given, "%s", given);
 	put_gateway(b, i, &s);
@@ -482,6 +509,9 @@ void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_bo
 	               "more states than the board has room for");
 	also.reads = c.reads;
 	also.events = c.events;
+	also.polls = c.polls;
+	also.notified = c.notified + also.strays;
+	also.strays += c.strays;
 	also.publishes = c.publishes;
 	also.reminders = c.reminders;
 	also.reminders_failed = c.reminders_failed;

@@ -45,7 +45,10 @@ void px_board_gateways(struct px_board *b, unsigned n); /* rows of them, from th
 typedef void px_board_each_gateway_h(void *arg, const struct px_board_gateway_state *g);
 void px_board_each_gateway(struct px_board *b, px_board_each_gateway_h *each, void *arg);
 
-/* `also` has what the engine doesn't know (log_lost, refused, started_at, reloads ...); the rest of it is filled
+/* 128 random bits in 32 digits, the same for all workers that had or will have this board. */
+void px_board_token(struct px_board *b, char out[33]);
+
+/* `also` has what the engine doesn't know (log_lost, refused, strays of listeners, started_at, reloads ...); the rest of it is filled
  * in. */
 void px_board_counts(struct px_board *b, const struct px_engine *e, struct px_board_counts also);
 

@@ -12,6 +12,7 @@
 
 #include "oracle.h"
 #include "publisher.h"
+#include "push.h"
 #include "when.h"
 
 #define BODY_MAX (64 * 1024 * 1024)
@@ -927,14 +928,15 @@ static void list_one(void *arg, const struct subscription *sub)
 	if (l->mb && sub->mailbox != l->mb)
 		return;
 	json_array_append_new(
-	    l->out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I}", "mailbox",
+	    l->out, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:s*}", "mailbox",
 	                      store_address(l->call->c->ews->store, sub->mailbox, address), "cas",
 	                      front_name(l->call->c->front, sub->cas), "server", server, "id",
 	                      sub->id, "kind",
 	                      sub->push   ? "push"
 	                      : sub->pull ? "pull"
 	                                  : "streaming",
-	                      "streamed", sub->stream != NULL, "queued", (json_int_t)sub->qlen));
+	                      "streamed", sub->stream != NULL, "queued", (json_int_t)sub->qlen,
+	                      "url", sub->push ? sub->push->url : NULL));
 }
 
 static void list_dav(struct list *l, const struct davsub *sub)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The worker between a simulated Exchange and a presence server, and how to look at the three."""
 
+import os
 import time
 
 from .exchange import ExchangeSim
 from .presence import PresenceServer
-from .process import wait_until
+from .process import BUILD, Process, wait_until
 from .worker import Worker
 
 
@@ -112,3 +113,21 @@ class World:
 
     def meet(self, aor, start, end, status="busy", **more):
         return self.sim.add_meeting(aor, start, end, status, **more)
+
+
+class Board:
+    """A board that outlives workers, as the module in the proxy keeps one."""
+
+    def __init__(self, world):
+        self.world = world
+        self.fd = os.memfd_create("board", os.MFD_ALLOW_SEALING)
+
+    def start(self):
+        """The world's worker, with the board as its descriptor 9."""
+        worker = self.world.worker
+        worker.process = Process(
+            ["/bin/sh", "-c", f'exec "$0" -f "$1" --board-fd 9 9<>/proc/{os.getpid()}/fd/{self.fd}',
+             BUILD / "pua_exchange_worker", worker.path], worker.folder, worker.name)
+
+    def close(self):
+        os.close(self.fd)

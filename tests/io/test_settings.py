@@ -105,7 +105,7 @@ def test_good(try_out):
     # what isn't there at all, or can't be done
     ({"gatway": "https://cas1"}, ["gatway", "gateway is the nearest"]),
     ({"nonsense_of_mine": "1"}, ["nonsense_of_mine", "-h lists them"]),
-    ({"subscription": "push"}, ["subscription=push", "streaming or none"]),
+    ({"subscription": "push"}, ["subscription", "push needs listen_http"]),
 ], ids=lambda one: " ".join(f"{k}={v}" for k, v in one.items()) if isinstance(one, dict) else "")
 def test_bad(try_out, changed, words):
     """Named is the setting, what is wrong and what would be right; exit status 1."""

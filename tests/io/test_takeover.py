@@ -1,28 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The worker is killed; the next one finds on the board what stands, and goes on with it."""
 
-import os
-
-from harness import Process, wait_until
-from harness.process import BUILD
-
-
-class Board:
-    """A board that outlives workers, as the module in the proxy keeps one."""
-
-    def __init__(self, world):
-        self.world = world
-        self.fd = os.memfd_create("board", os.MFD_ALLOW_SEALING)
-
-    def start(self):
-        """The world's worker, with the board as its descriptor 9."""
-        worker = self.world.worker
-        worker.process = Process(
-            ["/bin/sh", "-c", f'exec "$0" -f "$1" --board-fd 9 9<>/proc/{os.getpid()}/fd/{self.fd}',
-             BUILD / "pua_exchange_worker", worker.path], worker.folder, worker.name)
-
-    def close(self):
-        os.close(self.fd)
+from harness import wait_until
+from harness.world import Board
 
 
 def test_killed_and_taken_over(world):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "fake.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,9 @@ static void fake_write(struct px_wire *wire, const struct px_query *q)
 
 	wire->method = "POST";
 	px_buf_strs(&wire->head, "Anchor: ", q->anchor ? q->anchor : "", "\r\n");
-	px_buf_printf(out, "%d %s %u %lld %lld\n", q->ask, q->mailbox ? q->mailbox : "-",
-	              q->minutes, (long long)q->from.ms, (long long)q->until.ms);
+	px_buf_printf(out, "%d %s %u %lld %lld %u %d %s\n", q->ask, q->mailbox ? q->mailbox : "-",
+	              q->minutes, (long long)q->from.ms, (long long)q->until.ms, q->version,
+	              q->kind, q->watermark ? q->watermark : "-");
 	for (size_t i = 0; i < q->n; i++)
 		px_buf_printf(out, "%s\n", q->name ? q->name[i] : q->id[i]);
 }
@@ -48,9 +50,21 @@ static struct px_parse *fake_new(const struct px_query *q, px_item_h *said, void
 
 static void fake_line(struct px_parse *p, char *line)
 {
-	struct px_item item = {.id = line + 2};
+	struct px_item item = {.id = line[0] && line[1] ? line + 2 : NULL};
+	char *mark = item.id ? strchr(item.id, ' ') : NULL;
 
+	if (mark && strchr("IEA", line[0])) {
+		*mark = '\0';
+		item.watermark = mark + 1;
+	}
 	switch (line[0]) {
+	case 'N':
+		item.kind = PX_ITEM_MORE;
+		break;
+	case 'P':
+		item.kind = PX_ITEM_GONE;
+		item.verdict = PX_V_GAP;
+		break;
 	case 'I':
 		item.kind = PX_ITEM_SUBSCRIBED;
 		break;
@@ -184,8 +198,8 @@ static void fake_free(struct px_parse *p)
 
 static unsigned fake_kinds(unsigned version)
 {
-	(void)version;
-	return PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_NONE);
+	return PX_KIND_BIT(PX_KIND_PUSH) | PX_KIND_BIT(PX_KIND_PULL) | PX_KIND_BIT(PX_KIND_NONE) |
+	       (version < FAKE_STREAMLESS ? PX_KIND_BIT(PX_KIND_STREAM) : 0);
 }
 
 static size_t fake_oof_max(unsigned version)
@@ -194,18 +208,26 @@ static size_t fake_oof_max(unsigned version)
 	return 100;
 }
 
-const struct px_backend fake_backend = {.name = "fake",
-                                        .versions = 1,
-                                        .kinds = fake_kinds,
-                                        .read_max = 100,
-                                        .read_one = true,
-                                        .oof_max = fake_oof_max,
-                                        .details_max = 100,
-                                        .stream_max = 200,
-                                        .id_max = 255,
-                                        .heartbeat_ms = FAKE_HEARTBEAT_MS,
-                                        .write = fake_write,
-                                        .parse_new = fake_new,
-                                        .feed = fake_feed,
-                                        .done = fake_done,
-                                        .parse_free = fake_free};
+static int fake_notified(const char *bytes, size_t n, px_item_h *said, void *arg)
+{
+	struct px_parse p = {.said = said, .arg = arg, .verdict = -1};
+
+	for (size_t i = 0; i < n; i++)
+		if (strchr("EAGP\n", bytes[0]) == NULL)
+			return -EBADMSG;
+	fake_feed(&p, bytes, n);
+	free(p.line);
+	return 1;
+}
+
+#define FAKE(...)                                                                                  \
+	{                                                                                          \
+		.name = "fake", .kinds = fake_kinds, .read_max = 100, .read_one = true,            \
+		.oof_max = fake_oof_max, .details_max = 100, .stream_max = 200, .poll_max = 1, .id_max = 255,          \
+		.heartbeat_ms = FAKE_HEARTBEAT_MS, .write = fake_write, .parse_new = fake_new,     \
+		.feed = fake_feed, .done = fake_done, .parse_free = fake_free,                     \
+		.notified = fake_notified, __VA_ARGS__                                             \
+	}
+
+const struct px_backend fake_backend = FAKE(.versions = 1);
+const struct px_backend fake_versions = FAKE(.versions = 3);

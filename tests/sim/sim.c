@@ -1138,21 +1138,22 @@ int sim_run(const struct sim_config *c, struct sim_report *out)
 				            between(w, 1, 8) * 15 * MIN);
 		plan_boundary(w, u);
 	}
-	const struct px_engine_config ec = {.backend = &fake_backend,
-	                                    .map = px_map_default,
-	                                    .gateways = c->gateways,
-	                                    .gateway_name = name,
-	                                    .gateway_concurrency = concurrency,
-	                                    .subscribe = !c->no_subscriptions,
-	                                    .horizon_s = 172800,
-	                                    .resync_s = 3600,
-	                                    .stale_after_s = 3600,
-	                                    .publish_expires = 3600,
-	                                    .publish_window = 200,
-	                                    .presence_servers = 1,
-	                                    .users_max = c->users,
-	                                    .log_level = c->trace ? PX_LOG_DEBUG : PX_LOG_ERROR,
-	                                    .seed = c->seed};
+	const struct px_engine_config ec = {
+	    .backend = &fake_backend,
+	    .map = px_map_default,
+	    .gateways = c->gateways,
+	    .gateway_name = name,
+	    .gateway_concurrency = concurrency,
+	    .kinds = PX_KIND_BIT(c->no_subscriptions ? PX_KIND_NONE : PX_KIND_STREAM),
+	    .horizon_s = 172800,
+	    .resync_s = 3600,
+	    .stale_after_s = 3600,
+	    .publish_expires = 3600,
+	    .publish_window = 200,
+	    .presence_servers = 1,
+	    .users_max = c->users,
+	    .log_level = c->trace ? PX_LOG_DEBUG : PX_LOG_ERROR,
+	    .seed = c->seed};
 	w->e = px_engine_new(&ec, now(w));
 	if (!w->e)
 		abort();
