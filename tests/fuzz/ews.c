@@ -23,7 +23,8 @@ static void said(void *arg, const struct px_item *item)
 	struct heard *h = arg;
 
 	px_buf_printf(&h->items, "%d %zu %d ", item->kind, item->index, item->verdict);
-	if (item->kind == PX_ITEM_CALENDAR || item->kind == PX_ITEM_REFUSED) {
+	if (item->kind == PX_ITEM_CALENDAR || item->kind == PX_ITEM_REFUSED ||
+	    item->kind == PX_ITEM_OOF) {
 		CHECK(item->index == h->next++ && item->index < h->asked);
 		CHECK(item->n <= PX_INTERVALS_MAX);
 	}
@@ -32,6 +33,8 @@ static void said(void *arg, const struct px_item *item)
 		px_buf_printf(&h->items, "%lld-%lld:%d ", (long long)item->interval[i].start.ms,
 		              (long long)item->interval[i].end.ms, item->interval[i].status);
 	}
+	px_buf_printf(&h->items, "%d %lld %lld ", item->away, (long long)item->from.ms,
+	              (long long)item->until.ms);
 	if (item->id) {
 		CHECK(*item->id && strlen(item->id) <= px_ews.id_max);
 		for (const char *c = item->id; *c; c++)
@@ -69,11 +72,12 @@ static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body,
 	static const char *const type[] = {"text/xml", NULL, "text/html", "application/xml"};
 	static const int status[] = {200, 200, 200, 500, 500, 503, 401, 404};
 	static const enum px_ask asks[] = {PX_ASK_SUBSCRIBE, PX_ASK_UNSUBSCRIBE, PX_ASK_STREAM,
-	                                   PX_ASK_READ, PX_ASK_PROBE, PX_ASK_READ_ONE,
+	                                   PX_ASK_READ,      PX_ASK_PROBE,       PX_ASK_READ_ONE,
 	                                   PX_ASK_OOF};
 	const enum px_ask ask = asks[head[0] % (sizeof asks / sizeof *asks)];
 	struct heard h = {.ask = ask,
-	                  .asked = ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE ? 1 : 1 + head[1] % 100,
+	                  .asked =
+	                      ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE ? 1 : 1 + head[1] % 100,
 	                  .items = px_buf_new((size_t)1 << 26)};
 	const struct px_query q = {.ask = h.ask,
 	                           .n = h.asked,
@@ -93,7 +97,8 @@ static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body,
 	CHECK(!h.items.failed);
 	is_safe(&h.reply);
 	/* what is whole is complete */
-	CHECK(h.reply.verdict != PX_V_OK || h.ask != PX_ASK_READ || h.next == h.asked);
+	CHECK(h.reply.verdict != PX_V_OK || (h.ask != PX_ASK_READ && h.ask != PX_ASK_OOF) ||
+	      h.next == h.asked);
 	return h;
 }
 

@@ -14,6 +14,7 @@
 #define DAY (24 * HOUR)
 #define EPOCH 1764000000000LL /* some wall time to start at */
 #define MEETINGS 64
+#define HIDDEN 20 /* every so many users show the account no free/busy */
 #define HEARTBEAT FAKE_HEARTBEAT_MS
 
 /* ---- the world ---- */
@@ -421,7 +422,7 @@ static void excuse_request(struct world *w, struct http *h, int64_t until)
 	if (h->ask == PX_ASK_SUBSCRIBE && space[1] == 'u')
 		excuse(&w->person[mailbox_user(space + 1)].excused, until);
 	for (; line && line[1]; line = strchr(line + 1, '\n')) {
-		if (h->ask == PX_ASK_READ && line[1] == 'u')
+		if ((h->ask == PX_ASK_READ || h->ask == PX_ASK_READ_ONE) && line[1] == 'u')
 			excuse(&w->person[mailbox_user(line + 1)].excused, until);
 		else if (h->ask == PX_ASK_STREAM && line[1] == 's')
 			excuse(&w->person[w->sub[strtoul(line + 2, NULL, 10)].user].excused, until);
@@ -561,8 +562,20 @@ static void answer(struct world *w, uint64_t id)
 		open_stream(w, h, lines);
 		return;
 	case PX_ASK_READ:
+	case PX_ASK_READ_ONE:
 		for (const char *l = lines; *l; l = strchr(l, '\n') + 1) {
-			const struct person *p = &w->person[mailbox_user(l)];
+			const uint32_t u = mailbox_user(l);
+			const struct person *p = &w->person[u];
+			/* some show the account nothing; and of some there is too much for one answer */
+			if (h->ask == PX_ASK_READ && u % HIDDEN == 0) {
+				px_buf_printf(&out, "R %d\n", PX_V_UNREADABLE);
+				continue;
+			}
+			if (h->ask == PX_ASK_READ_ONE && u % (3 * HIDDEN) == 0 &&
+			    until - from > 20 * HOUR) {
+				px_buf_printf(&out, "V %d\n", PX_V_WIDE);
+				continue;
+			}
 			for (unsigned m = 0; m < p->meetings; m++)
 				if (p->meeting[m].end > from && p->meeting[m].start < until)
 					px_buf_printf(&out, "M %lld %lld %d\n",
