@@ -538,6 +538,60 @@ static void find_item_expands(void **state)
 	assert_int_equal(count(w->last, "<t:CalendarItem>"), 2);
 }
 
+#define SETTINGS_OF(who, address)                                                                  \
+	ENVELOPE(SP1 AS(who), "<m:GetUserOofSettingsRequest><t:Mailbox><t:Address>" address        \
+	                      "</t:Address></t:Mailbox></m:GetUserOofSettingsRequest>")
+#define RECIPIENT(address) "<t:Mailbox><t:EmailAddress>" address "</t:EmailAddress></t:Mailbox>"
+#define TIPS(version, recipients)                                                                  \
+	ENVELOPE(version AS("user1@x.test"),                                                       \
+	         "<m:GetMailTips><m:SendingAs><t:EmailAddress>user1@x.test</t:EmailAddress>"       \
+	         "</m:SendingAs><m:Recipients>" recipients                                         \
+	         "</m:Recipients><m:MailTipsRequested>OutOfOfficeMessage</m:MailTipsRequested>"    \
+	         "</m:GetMailTips>")
+
+static void automatic_replies(void **state)
+{
+	struct world *w = *state;
+	struct mailbox *one = store_find(w->store, "user1@x.test"),
+	               *two = store_find(w->store, "user2@x.test");
+
+	one->oof = OOF_SCHEDULED;
+	one->oof_from = ANCHOR + 60;
+	one->oof_until = ANCHOR + 120;
+	two->oof = OOF_ENABLED;
+	assert_int_equal(ask(w, 0, SETTINGS_OF("user1@x.test", "user1@x.test")), 200);
+	says(w, "<t:OofState>Scheduled</t:OofState>");
+	says(w, "<t:StartTime>2026-11-23T00:01:00</t:StartTime>");
+	/* nobody else's */
+	refused(w, SETTINGS_OF("user1@x.test", "user2@x.test"), 500, "ErrorAccessDenied");
+	/* tips tell who is away now */
+	assert_int_equal(ask(w, 0,
+	                     TIPS(SP1, RECIPIENT("user1@x.test") RECIPIENT("user2@x.test")
+	                                   RECIPIENT("nobody@x.test"))),
+	                 200);
+	assert_int_equal(count(w->last, "I am away"), 1);
+	says(w, "ErrorMailRecipientNotFound");
+	one->oof_from = ANCHOR - 60;
+	assert_int_equal(ask(w, 0, TIPS(SP1, RECIPIENT("user1@x.test"))), 200);
+	says(w, "I am away");
+	says(w, "<t:EndTime>2026-11-23T00:02:00Z</t:EndTime>");
+	refused(w, TIPS(VERSION("Exchange2007_SP1"), RECIPIENT("user1@x.test")), 500,
+	        "ErrorSchemaValidation");
+}
+
+static void some_show_digits_only(void **state)
+{
+	struct world *w = *state;
+
+	meeting(w, "user1@x.test", STATUS_BUSY, ANCHOR + 3600, ANCHOR + 7200);
+	store_find(w->store, "user1@x.test")->merged_only = true;
+	assert_int_equal(ask(w, 0, ASK_FOR(ONE, OPTIONS(A_DAY SLOT("60") VIEW("FreeBusyMerged")))),
+	                 200);
+	says(w, ">MergedOnly</FreeBusyViewType><MergedFreeBusy xmlns=\"" NS_TYPES
+	        "\">020000000000000000000000<");
+	assert_null(strstr(w->last, "CalendarEvent"));
+}
+
 static void find_item_has_limits(void **state)
 {
 	struct world *w = *state;
@@ -627,6 +681,8 @@ int main(void)
 	    TEST(availability_answers_each_mailbox),
 	    TEST(working_elsewhere_is_told_to_those_who_know_it),
 	    TEST(find_item_expands),
+	    TEST(automatic_replies),
+	    TEST(some_show_digits_only),
 	    TEST(find_item_has_limits),
 	    TEST(folder_ids_lead_back),
 	};
