@@ -104,7 +104,8 @@ static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body,
 
 static bool unreadable(const struct px_reply *r)
 {
-	return strcmp(r->code, "broken XML") == 0 || strcmp(r->code, "not EWS") == 0;
+	return strcmp(r->code, "broken XML") == 0 || strcmp(r->code, "not EWS") == 0 ||
+	       strcmp(r->code, "cut") == 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
