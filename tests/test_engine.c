@@ -1490,9 +1490,43 @@ static void test_parked_without_a_gateway(void **state)
 	end(&r);
 }
 
+/* No call comes to where the server was told to call: the next kind, there. */
+static void test_push_that_is_not_heard_falls_to_pull(void **state)
+{
+	struct px_engine_config c = config();
+	struct rig r;
+
+	(void)state;
+	c.gateways = 1;
+	c.kinds = PX_KIND_BIT(PX_KIND_PUSH) | PX_KIND_BIT(PX_KIND_PULL);
+	c.callback = "http://us/";
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	px_engine_user_put(r.e, "bob@example.test", "bob@example.test", true, r.now);
+	for (int i = 0; i < 200; i++) {
+		turn(&r);
+		if (find(&r, PX_ASK_READ))
+			answer(&r, PX_ASK_READ, "C\nC\n");
+		if (find(&r, PX_ASK_PROBE))
+			answer(&r, PX_ASK_PROBE, "C\n");
+		if (find(
+		        &r,
+		        PX_ASK_SUBSCRIBE)) /* one goes ahead, and no other while nothing is known */
+			answer(&r, PX_ASK_SUBSCRIBE, i < 100 ? "I one w\n" : "I two w\n");
+		if (i < 70)
+			assert_true(px_engine_counts(r.e).subscribes <= 1);
+		r.now.mono.ms += 1000;
+		r.now.wall.ms += 1000;
+	}
+	assert_int_equal(px_engine_pool(r.e)->gateway[0].kind, PX_KIND_PULL);
+	assert_int_equal(px_engine_counts(r.e).watch[PX_WATCH_FOLLOWED], 2);
+	px_engine_free(r.e);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_push_that_is_not_heard_falls_to_pull),
 	    cmocka_unit_test(test_a_wrong_password_does_not_lock_the_account),
 	    cmocka_unit_test(test_state_first_then_the_subscription),
 	    cmocka_unit_test(test_a_meeting_ends_without_any_request),
