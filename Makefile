@@ -179,7 +179,7 @@ check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio $(WITH_OPENSIPS)
 	tests/run hosts
 
 # clients that others wrote, against exchange-sim; not part of check: needs Node.js, npm and its registry
-check-peers: $(BUILD)/exchange-sim
+check-peers: $(BUILD)/exchange-sim $(BUILD)/pua_exchange_worker
 	tests/peers/run
 
 # what it is worth: tests/bench/README.md; BENCH="publish cold follow" names parts of it
