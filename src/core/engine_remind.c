@@ -148,7 +148,9 @@ void px_remind_due(struct px_engine *e, uint32_t slot, struct px_now now)
 			break;
 		}
 		px_reminder_read(r, now);
-		if (e->config.remind_details && e->config.backend->details_max > 0)
+		/* a search beside the calendar would find no meeting, and so nothing to remind of: its path has to be known */
+		if (e->config.remind_details && e->config.backend->details_max > 0 &&
+		    !e->config.backend->locates)
 			ask_for(e, slot, now);
 		else
 			write_from_memory(e, slot, now);
@@ -232,8 +234,7 @@ static bool has_room(const struct px_engine *e, int g, struct px_now now)
 {
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
-	return px_may_ask(e, g, now) &&
-	       (gw->in_flight == 0 || gw->in_flight + 1 < gw->limit);
+	return px_may_ask(e, g, now) && (gw->in_flight == 0 || gw->in_flight + 1 < gw->limit);
 }
 
 /* Who waits for one gateway, for those that may be asked together. */
