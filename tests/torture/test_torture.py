@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import ExchangeSim, Watch, wait_until
+from harness import ExchangeSim, Kamailio, Watch, wait_until
 from harness.knocking import Knocking
 from harness.host import Host
 
@@ -118,3 +118,30 @@ def test_kills_and_stops(place, folder):
     assert proxy.stats()["worker_restarts"] == len(blows)
     wait_until(lambda: proxy.shared_memory() < min(used) + 200_000, 15,
                lambda: f"{proxy.shared_memory()}, after {used}")
+
+
+@pytest.mark.limit(240)
+def test_presence_is_away_for_a_minute(folder, new_world):
+    """Kamailio with presence killed for 60 s under load, and started empty: each of 2,000 users is right within 10 s of its return,
+    seen by subscribing to each (P6, P7)."""
+    path = folder / "k"
+    path.mkdir()
+    with Kamailio(path) as server:
+        w = new_world(users=2000, cas=3, uri=server.tcp, calendars="seeded", log_level="info")
+        w.worker.start()
+        w.wait_followed(timeout=60)
+        wait_until(lambda: len(server.rpc("presence.presentity_list")) == 2000, 20, w.log)
+        chance = random.Random(5)
+        server.kill()
+        end = time.time() + 60
+        while time.time() < end:
+            w.meet(chance.choice(w.aors), "-60", "+3600", chance.choice(["busy", "oof"]))
+            time.sleep(0.05)
+        server.start()
+        back = time.time()
+        with Watch(folder, server.tcp, w.aors) as watch:
+            # nobody's meeting begins or ends meanwhile, unless it is a quarter of an hour
+            watch.wait_all(w.expected(), timeout=10)
+            print(f"all right {time.time() - back:.1f} s after its return")
+            assert time.time() - back < 10
+            assert watch.stop()["problems"] == 0
