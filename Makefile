@@ -182,12 +182,12 @@ check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio $(WITH_OPENSIPS)
 check-peers: $(BUILD)/exchange-sim $(BUILD)/pua_exchange_worker
 	tests/peers/run
 
-# what it is worth: tests/bench/README.md; BENCH="publish cold follow" names parts of it
+# what it is worth: tests/bench/README.md; BENCH="publish cold storm follow" names parts of it
 $(BUILD)/bench/%: $(call objs,obj,tests/bench/%.c)
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,sofia-sip-ua libxml-2.0)
 $(BUILD)/bench/parse $(BUILD)/bench/day: $(call objs,obj,$(filter-out src/io/%,$(ROOMS)))
-bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim bench/sink bench/nta_loop bench/parse bench/day)
+bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim presence-watch bench/sink bench/nta_loop bench/parse bench/day)
 	/usr/bin/python3 tests/bench/bench.py $(BENCH)
 
 # libFuzzer (clang) over whatever strangers send: tests/fuzz/; FUZZ_RUNS=1000000, FUZZ="ews xml" names some of the targets

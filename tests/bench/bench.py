@@ -17,7 +17,9 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 os.environ["PX_BUILD"] = "build"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from harness import BUILD, ExchangeSim, Kamailio, Process, Worker, wait_until
+from harness import BUILD, ExchangeSim, Kamailio, Process, Watch, Worker, wait_until
+from harness.knocking import Knocking
+from harness.process import ROOT
 
 CAS = 4
 USERS = 10_000
@@ -30,6 +32,10 @@ CHANGES_PER_S = 50
 CHANGES_S = 60
 SETTLE_S = 10
 QUARTER_S = 900
+STORM = 10_000  # of MANY users, in the same second
+STORM_WATCHED = 200
+STORM_LEAD_S = 45
+STORM_WINDOWS = (8, 32, 128)
 
 # key -> (what it is, unit, target: (at most or at least, figure) or None)
 TABLE = {
@@ -46,6 +52,11 @@ TABLE = {
     "parse_ratio": ("ours against bare libxml2", "", (">=", 0.7)),
     "requests_per_user_day": ("requests to Exchange, a day of one user", "", None),
     "bytes_per_user_day": ("and their bytes, asked and answered", "B", None),
+    "storm_publish_per_s": ("10,000 of 20,000 change at once: to Kamailio", "/s", None),
+    "storm_nta_per_s": ("nta alone to it, best of its windows", "/s", None),
+    "storm_ratio": ("the worker against nta alone", "", (">=", 0.9)),
+    "storm_wrong": ("users whom a watcher sees wrong after it", "", ("<=", 0)),
+    "storm_options_p99_ms": ("OPTIONS during it, 99 of 100", "ms", ("<=", 100)),
     "worker_bytes_per_user": ("memory of a user, board included", "B", ("<=", 1536)),
 }
 
@@ -348,6 +359,88 @@ def following(folder):
     return rows
 
 
+# ---- a storm ----
+
+def nta_at_kamailio(folder, kamailio):
+    """PUBLISH per second that modify what stands, by nta alone: the best of its windows."""
+    body = Path(folder) / "document.xml"
+    body.write_bytes((ROOT / "sip-fixtures" / "pidf" / "busy.xml").read_bytes())
+    rates = {}
+    for window in STORM_WINDOWS:
+        done = subprocess.run([BUILD / "bench" / "nta_loop", str(kamailio.port), str(STORM // 2),
+                               str(window), body], check=True, timeout=60, capture_output=True)
+        rates[window] = float(done.stdout)
+    best = max(rates, key=rates.get)
+    say(f"storm: nta alone {rates[best]:.0f}/s with {best} in flight")
+    return rates[best]
+
+
+class Meter(threading.Thread):
+    """How many requests Kamailio has answered 200, over time."""
+
+    def __init__(self, kamailio):
+        super().__init__(daemon=True)
+        self.kamailio, self.seen, self.ended = kamailio, [], threading.Event()
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            self.seen.append((time.monotonic(), answered(self.kamailio)))
+
+    def rate(self, first, last):
+        """Per second, between these counts."""
+        began = next(t for t, n in self.seen if n >= first)
+        return (last - first) / (next(t for t, n in self.seen if n >= last) - began)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+
+
+def storming(folder):
+    """The meetings are in the calendars before; nobody is asked about anything when they begin."""
+    options = ("--cas", CAS, "--users", MANY, "--calendars", "empty")
+    with ExchangeSim(folder, *options) as sim, Kamailio(short(folder, "ks")) as kamailio:
+        bare = nta_at_kamailio(folder, kamailio)
+        users = [f"user{n}@example.test" for n in range(1, MANY + 1)]
+        changed, watched = users[::2][:STORM], users[::2][:STORM:STORM // STORM_WATCHED]
+        begin = int(time.time()) + STORM_LEAD_S
+        for at in range(0, STORM, 500):
+            sim.request("POST", "/meetings", [
+                {"mailbox": user, "start": begin, "end": begin + 3600, "status": "busy"}
+                for user in changed[at:at + 500]])
+        before = answered(kamailio)
+        with worker(folder, sim, MANY, kamailio.tcp, subscription="none") as w, \
+                Watch(folder, kamailio.tcp, watched) as watch:
+            wait_until(lambda: slowly(lambda: answered(kamailio) - before >= MANY), STORM_LEAD_S - 10,
+                       f"{MANY} published\n{w.process.tail()}")
+            watch.wait_all({user: "available" for user in watched})
+            time.sleep(max(0, begin - 2 - time.time()))
+            start = answered(kamailio)
+            with Meter(kamailio) as meter, Knocking(kamailio.port, every=0.005) as knocking:
+                wait_until(lambda: slowly(lambda: meter.seen and
+                                          meter.seen[-1][1] >= start + STORM), 60,
+                           f"the storm is over\n{w.process.tail()}")
+            ours = meter.rate(start + STORM // 10, start + STORM * 9 // 10)
+            say(f"storm: worker {ours:.0f}/s, {knocking.unanswered} OPTIONS unanswered")
+            expected = {user: "available" for user in users} | {user: "busy" for user in changed}
+            with Watch(folder, kamailio.tcp, users, name="everybody") as everybody:
+                everybody.wait_ready(60)
+                time.sleep(1)
+                wrong = sum((everybody.state(user) or {}).get("status") != status
+                            for user, status in expected.items())
+                everybody.stop()
+            watch.stop()
+            w.stop()
+        bare = (bare + nta_at_kamailio(folder, kamailio)) / 2
+    return {"storm_publish_per_s": round(ours), "storm_nta_per_s": round(bare),
+            "storm_ratio": round(ours / bare, 3), "storm_wrong": wrong,
+            "storm_options_p99_ms": round(percentile(knocking.took, 0.99) * 1000, 1)}
+
+
 # ---- the table ----
 
 def verdict(value, target):
@@ -365,7 +458,8 @@ def table(rows):
             print(f"{key:24} {value:>10} {unit:3} {verdict(rows[key], target):17} {what}")
 
 
-PARTS = {"parse": parsing, "day": day, "publish": publishing, "cold": cold_starts, "follow": following}
+PARTS = {"parse": parsing, "day": day, "publish": publishing, "cold": cold_starts, "storm": storming,
+         "follow": following}
 
 
 def main():

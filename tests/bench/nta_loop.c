@@ -5,6 +5,8 @@
  * which the worker's own rate is held; counted where they arrive.
  *
  *     nta_loop PORT REQUESTS WINDOW BODY      BODY: bytes
+ *     nta_loop PORT REQUESTS WINDOW FILE      a document; when all stand, all are modified, and how many of
+ *                                             these there were per second is printed
  *
  * Ends with 0 when each got 200, at the first that did not with 1.
  */
@@ -27,10 +29,28 @@ struct loop {
 	nta_leg_t *leg;
 	char server[64];
 	char *body;
-	long requests, sent, answered;
+	const char *user;
+	char (*etag)[128]; /* NULL: nothing is modified */
+	bool modifying;
+	long requests, sent, answered, window;
+	su_time_t began;
 };
 
 static void send_next(struct loop *l);
+static void send_window(struct loop *l);
+
+/* All were answered: the first time, then, if they are to be modified, once more. */
+static void finish(struct loop *l)
+{
+	if (!l->etag || l->modifying) {
+		su_root_break(l->root);
+		return;
+	}
+	l->modifying = true;
+	l->sent = l->answered = 0;
+	l->began = su_now();
+	send_window(l);
+}
 
 static int on_answer(struct loop *l, nta_outgoing_t *out, sip_t const *sip)
 {
@@ -42,9 +62,12 @@ static int on_answer(struct loop *l, nta_outgoing_t *out, sip_t const *sip)
 		fprintf(stderr, "nta_loop: request %ld was answered %d\n", l->answered + 1, status);
 		exit(1);
 	}
+	if (l->etag)
+		snprintf(l->etag[(sip->sip_cseq->cs_seq - 1) % l->requests], sizeof *l->etag, "%s",
+		         sip->sip_etag->g_string);
 	nta_outgoing_destroy(out);
 	if (++l->answered == l->requests)
-		su_root_break(l->root);
+		finish(l);
 	else
 		send_next(l);
 	return 0;
@@ -59,16 +82,17 @@ static void send_next(struct loop *l)
 	if (l->sent == l->requests)
 		return;
 	l->sent++;
-	snprintf(uri, sizeof uri, "sip:user%ld@example.test", n);
+	snprintf(uri, sizeof uri, "sip:%s%ld@example.test", l->user, n);
 	snprintf(from, sizeof from, "<%s>;tag=%016lx", uri, n);
 	snprintf(to, sizeof to, "<%s>", uri);
 	snprintf(call_id, sizeof call_id, "%016lx@nta", n);
-	snprintf(cseq, sizeof cseq, "%ld PUBLISH", n);
+	snprintf(cseq, sizeof cseq, "%ld PUBLISH", l->modifying ? l->requests + n : n);
 	out = nta_outgoing_tcreate(
 	    l->leg, on_answer, l, (url_string_t *)l->server, SIP_METHOD_PUBLISH,
 	    (url_string_t *)uri, SIPTAG_FROM_STR(from), SIPTAG_TO_STR(to),
 	    SIPTAG_CALL_ID_STR(call_id), SIPTAG_CSEQ_STR(cseq), SIPTAG_EVENT_STR("presence"),
 	    SIPTAG_EXPIRES_STR("3600"), SIPTAG_USER_AGENT_STR("pua_exchange/bench"),
+	    TAG_IF(l->modifying, SIPTAG_IF_MATCH_STR(l->etag ? l->etag[n - 1] : NULL)),
 	    SIPTAG_CONTENT_TYPE_STR("application/pidf+xml"), SIPTAG_PAYLOAD_STR(l->body),
 	    TAG_END());
 	if (!out) {
@@ -77,22 +101,50 @@ static void send_next(struct loop *l)
 	}
 }
 
+static void send_window(struct loop *l)
+{
+	while (l->sent < l->window && l->sent < l->requests)
+		send_next(l);
+}
+
+/* A file that is the body, or a body of so many bytes. */
+static char *read_body(struct loop *l, const char *what)
+{
+	char *end, *body;
+	long n = strtol(what, &end, 10);
+	FILE *f;
+
+	if (!*end && n >= 0) {
+		body = calloc(1, (size_t)n + 1);
+		if (body)
+			memset(body, 'x', (size_t)n);
+		return body;
+	}
+	f = fopen(what, "r");
+	body = calloc(1, 8192);
+	l->etag = calloc((size_t)l->requests, sizeof *l->etag);
+	l->user = "bare";
+	if (!f || !body || !l->etag || fread(body, 1, 8191, f) == 0)
+		return NULL;
+	fclose(f);
+	return body;
+}
+
 int main(int argc, char **argv)
 {
-	struct loop l = {0};
+	struct loop l = {.user = "user"};
 	nta_agent_t *agent;
-	long window, body;
 
-	if (argc != 5 || (l.requests = atol(argv[2])) < 1 || (window = atol(argv[3])) < 1 ||
-	    (body = atol(argv[4])) < 0) {
-		fprintf(stderr, "usage: nta_loop PORT REQUESTS WINDOW BODY\n");
+	if (argc != 5 || (l.requests = atol(argv[2])) < 1 || (l.window = atol(argv[3])) < 1) {
+		fprintf(stderr, "usage: nta_loop PORT REQUESTS WINDOW BODY|FILE\n");
 		return 2;
 	}
 	snprintf(l.server, sizeof l.server, "sip:127.0.0.1:%ld;transport=tcp", atol(argv[1]));
-	l.body = calloc(1, (size_t)body + 1);
-	if (!l.body)
+	l.body = read_body(&l, argv[4]);
+	if (!l.body) {
+		fprintf(stderr, "nta_loop: no body %s\n", argv[4]);
 		return 2;
-	memset(l.body, 'x', (size_t)body);
+	}
 	su_init();
 	l.root = su_root_create(&l);
 	agent = nta_agent_create(l.root, (url_string_t *)"sip:127.0.0.1:*;transport=tcp", NULL,
@@ -102,13 +154,15 @@ int main(int argc, char **argv)
 		fprintf(stderr, "nta_loop: SIP can't be started\n");
 		return 2;
 	}
-	while (l.sent < window && l.sent < l.requests)
-		send_next(&l);
+	send_window(&l);
 	su_root_run(l.root);
+	if (l.etag)
+		printf("%.1f\n", (double)l.requests / su_time_diff(su_now(), l.began));
 	nta_leg_destroy(l.leg);
 	nta_agent_destroy(agent);
 	su_root_destroy(l.root);
 	su_deinit();
 	free(l.body);
+	free(l.etag);
 	return 0;
 }
