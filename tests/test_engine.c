@@ -1332,6 +1332,41 @@ static void test_a_server_that_always_forgets_is_not_stormed(void **state)
 	end(&r);
 }
 
+/* A connection that ends costs one refresh; everybody is asked about only when that is unknown. */
+static void test_a_lost_connection_is_looked_into(void **state)
+{
+	struct px_engine_config c = config();
+	struct rig r;
+
+	(void)state;
+	c.kinds = PX_KIND_BIT(PX_KIND_NONE);
+	begin(&r, c);
+	for (int i = 0; i < 10; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+		pass(&r, 400);
+		answer(&r, PX_ASK_READ, "C\n");
+		turn(&r);
+		while (r.sips)
+			published(&r, 200, "e");
+	}
+	for (int i = 0; i < 3; i++) {
+		px_engine_sip_lost(r.e, r.now);
+		pass(&r, 1);
+		assert_int_equal(r.sips, 1);
+		assert_int_equal(published(&r, 200, "f").op, PX_OP_REFRESH);
+		pass(&r, 1000);
+		assert_int_equal(r.sips, 0);
+	}
+	px_engine_sip_lost(r.e, r.now);
+	pass(&r, 1);
+	assert_int_equal(published(&r, 412, NULL).op, PX_OP_REFRESH);
+	pass(&r, 1);
+	assert_int_equal(r.sips, 10);
+	end(&r);
+}
+
 /* A proxy in front that ends each stream as soon as it runs: nobody circles through Subscribes because of it. */
 static void test_streams_that_end_at_once(void **state)
 {
@@ -1566,6 +1601,7 @@ int main(void)
 	    cmocka_unit_test(test_another_mailbox_of_a_user_who_is_off),
 	    cmocka_unit_test(test_a_rare_sweep_comes_before_stale),
 	    cmocka_unit_test(test_a_server_that_always_forgets_is_not_stormed),
+	    cmocka_unit_test(test_a_lost_connection_is_looked_into),
 	    cmocka_unit_test(test_streams_that_end_at_once),
 	    cmocka_unit_test(test_the_board_forgets_before_it_learns),
 	    cmocka_unit_test(test_a_probe_that_has_nothing_to_send),

@@ -179,6 +179,36 @@ static void asked_to_pause(void **state)
 	}
 }
 
+/* A login that is refused isn't tried again and again; one user's own trouble is no reason. */
+static void a_login_is_refused(void **state)
+{
+	struct px_esc e = fresh(1);
+
+	(void)state;
+	one(&e, PX_ESC_DENIED, 0);
+	assert_true(e.down);
+	assert_int_equal(due_in(&e, 0), 300000);
+	assert_false(px_esc_may_send(&e, at(299999)));
+	one(&e, PX_ESC_DENIED, 300000);
+	assert_int_equal(due_in(&e, 300000), 300000);
+	sends(&e, 600000);
+	assert_true(ends(&e, PX_ESC_ALIVE, 600000, 600003));
+	one(&e, PX_ESC_DENIED, 600010);
+	one(&e, PX_ESC_DENIED, 600020);
+	one(&e, PX_ESC_ALIVE, 600030);
+	one(&e, PX_ESC_DENIED, 600040);
+	one(&e, PX_ESC_DENIED, 600050);
+	assert_false(e.down);
+	one(&e, PX_ESC_DENIED, 600060);
+	assert_true(e.down);
+	/* another server is asked at once */
+	e = fresh(2);
+	one(&e, PX_ESC_DENIED, 0);
+	assert_true(e.down);
+	assert_int_equal(e.current, 1);
+	assert_true(px_esc_may_send(&e, at(1)));
+}
+
 static void answers_but_serves_nobody(void **state)
 {
 	struct px_esc e = fresh(1);
@@ -602,6 +632,7 @@ int main(void)
 	    cmocka_unit_test(later_three_in_a_row),
 	    cmocka_unit_test(what_was_sent_before_it_went_down_is_no_news),
 	    cmocka_unit_test(asked_to_pause),
+	    cmocka_unit_test(a_login_is_refused),
 	    cmocka_unit_test(answers_but_serves_nobody),
 	    cmocka_unit_test(several_servers_take_turns),
 	    cmocka_unit_test(the_window_holds),
