@@ -378,6 +378,7 @@ static struct {
 	unsigned done, stop_after, lost;
 	unsigned total, sent, window; /* the storm: `total` users in all */
 	size_t body;
+	const char *hosts; /* a file to be removed; NULL: none */
 } b;
 
 static struct px_action publish(uint64_t id, const char *key, size_t body, int64_t timeout_ms)
@@ -458,6 +459,8 @@ static int teardown(void **state)
 	(void)state;
 	px_sip_free(b.sip);
 	px_loop_free(b.loop);
+	if (b.hosts)
+		unlink(b.hosts);
 	return 0;
 }
 
@@ -1048,11 +1051,12 @@ static void a_login_that_is_refused(void **state)
 
 static void client_by_name(const char *transport, const char *hosts)
 {
-	char uri[64], why[PX_SIP_WHY], path[] = "/tmp/px-hosts.XXXXXX";
+	static char path[32];
+	char uri[64], why[PX_SIP_WHY];
 	const char *servers[] = {uri};
 	const struct px_sip_config c = {
 	    .server = servers, .servers = 1, .hosts = path, .done = on_done, .lost = on_lost};
-	int fd = mkstemp(path);
+	int fd = mkstemp(strcpy(path, "/tmp/px-hosts.XXXXXX"));
 
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, hosts, strlen(hosts)), strlen(hosts));
@@ -1060,7 +1064,7 @@ static void client_by_name(const char *transport, const char *hosts)
 	snprintf(uri, sizeof uri, "sip:presence.test:%d;transport=%s", server.port, transport);
 	if (px_sip_new(&b.sip, b.loop, &c, why) < 0)
 		fail_msg("%s", why);
-	unlink(path);
+	b.hosts = path;
 }
 
 /* The first address refuses: the same request goes to the second, and the next one there at once. */

@@ -498,8 +498,10 @@ static bool challenged(struct request *r, int status, const sip_t *sip)
 	if (!c)
 		return false;
 	/* what was made for a challenge of this very request and isn't too old is wrong */
-	if (r->answered[proxy] && !d.stale && strcmp(r->realm[proxy], d.realm) == 0)
+	if (r->answered[proxy] && !d.stale && strcmp(r->realm[proxy], d.realm) == 0) {
+		explicit_bzero(&d, sizeof d);
 		return false;
+	}
 	l = login_for(r->server, proxy, d.realm);
 	if (!l || strcasecmp(l->digest.realm, d.realm) != 0) {
 		for (l = r->server->login; l < r->server->login + LOGINS_MAX; l++)
@@ -993,9 +995,6 @@ int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_co
 		px_sip_free(s);
 		return err;
 	}
-	/* names are asked for now, so that they are known when the first request comes */
-	for (unsigned i = 0; i < s->servers; i++)
-		look_up(&s->server[i]);
 	*out = s;
 	return 0;
 }
