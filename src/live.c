@@ -42,6 +42,7 @@ enum phase { IDLE, PUTTING, REMOVING };
 struct px_live {
 	struct px_engine *engine;
 	struct px_http *http;
+	const char *root;
 	struct px_settings *settings;
 	int (*read)(void *arg, struct px_settings **out, px_said_h *said, void *said_arg);
 	void *arg;
@@ -433,19 +434,24 @@ static void settle(struct px_live *l, int place, struct px_gateway_config *c, ui
 	*c = (struct px_gateway_config){.url = NULL};
 }
 
-static struct px_http_gateway as_http(const struct px_gateway_config *c)
+static struct px_http_gateway as_http(const struct px_live *l, const struct px_gateway_config *c)
 {
 	return (struct px_http_gateway){
-	    .name = c->name, .url = c->url, .ca_file = c->ca_file, .tls_min = 10 + (int)c->tls_min};
+	    .name = c->name, .url = c->url, .ca_file = c->ca_file, .tls_min = 10 + (int)c->tls_min,
+	    .forms_root = l->root};
 }
 
 /* Takes *c, also when it fails. 0, or a negative errno and why. */
 static int add_gateway(struct px_live *l, struct px_gateway_config *c, uint8_t origin, char *given,
                        struct px_now now, char why[PX_WHY_MAX])
 {
-	const struct px_http_gateway g = as_http(c);
+	const struct px_http_gateway g = as_http(l, c);
 	int err = px_http_gateway_check(&g, why), place;
 
+	if (err == 0 && (c->type == PX_GATEWAY_WEBDAV) != (l->root != NULL)) {
+		snprintf(why, PX_WHY_MAX, "WebDAV and EWS are never mixed; restart to change over");
+		err = -EINVAL;
+	}
 	if (err == 0) {
 		place = px_engine_gateway_add(l->engine, c->name, c->concurrency, now);
 		err = place < 0 ? place : room_for(l, place);
@@ -479,7 +485,7 @@ static int change_gateway(struct px_live *l, int place, struct px_gateway_config
                           struct px_now now, char why[PX_WHY_MAX])
 {
 	struct place *p = &l->place[place];
-	const struct px_http_gateway g = as_http(c);
+	const struct px_http_gateway g = as_http(l, c);
 	const bool moved = strcmp(p->config.url, c->url) != 0 || p->config.type != c->type;
 	const bool trust =
 	    !same_text(p->config.ca_file, c->ca_file) || p->config.tls_min != c->tls_min;
@@ -733,7 +739,7 @@ static bool gateways_good(struct px_live *l, const struct px_settings *s)
 	bool good = true;
 
 	for (size_t i = 0; i < s->gateways; i++) {
-		const struct px_http_gateway g = as_http(&s->gateway[i]);
+		const struct px_http_gateway g = as_http(l, &s->gateway[i]);
 
 		if (px_http_gateway_check(&g, why) == 0)
 			continue;
@@ -920,6 +926,7 @@ int px_live_new(struct px_live **out, const struct px_live_config *c)
 	}
 	l->engine = c->engine;
 	l->http = c->http;
+	l->root = c->root;
 	l->settings = c->settings;
 	l->read = c->read;
 	l->arg = c->arg;

@@ -26,6 +26,7 @@ struct px_live_config {
 	/* Reads the settings again: 0 and *out, the caller's to free; or a negative errno, and what is wrong was said. */
 	int (*read)(void *arg, struct px_settings **out, px_said_h *said, void *said_arg);
 	void *arg;
+	const char *root; /* WebDAV: where its front end has the mailboxes, outlives it; NULL: EWS */
 	int table_fd; /* px_table.h, borrowed; -1: there is none */
 };
 

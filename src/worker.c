@@ -19,6 +19,7 @@
 #include <sofia-sip/su_log.h>
 
 #include "backend/ews.h"
+#include "backend/webdav.h"
 #include "check.h"
 #include "core/buf.h"
 #include "core/engine.h"
@@ -28,6 +29,7 @@
 #include "io/http.h"
 #include "io/log.h"
 #include "io/loop.h"
+#include "io/notify.h"
 #include "io/push.h"
 #include "io/sip.h"
 #include "io/zone.h"
@@ -59,6 +61,11 @@ struct worker {
 	bool withdraw_on_exit;
 
 	struct px_loop *loop;
+	const struct px_backend *backend;
+	char root[PX_WEBDAV_FOLDER_MAX + 2]; /* where a WebDAV front end has its mailboxes */
+	struct px_notify_port *notify;       /* NULL: nobody is to call */
+	char *announce_udp;
+	char notify_url[PX_NOTIFY_URL_MAX]; /* "": not known yet */
 	struct px_http *http;
 	struct px_sip *sip;
 	struct px_engine *engine;
@@ -236,7 +243,7 @@ static void beat(struct worker *w, struct px_now now)
 {
 	const struct px_live_counts live = px_live_counts(w->live);
 	const struct px_board_counts also = {.log_lost = px_log_lost(),
-	                                     .strays = px_push_strays(w->push),
+	                                     .strays = px_push_strays(w->push) + px_notify_strays(w->notify),
 	                                     .refused = live.refused,
 	                                     .started_at = w->started_at,
 	                                     .reloads = live.reloads,
@@ -402,7 +409,7 @@ static int begin_check(struct worker *w, const char *whom, const char **said)
 	const char *mailbox[PX_CHECK_MAILBOXES];
 	char held[PX_CODE_MAX + PX_DETAIL_MAX + PX_GATEWAY_NAME_MAX + 8], key[PX_AOR_MAX + 1];
 	const char **name = calloc(2 * pool->n, sizeof *name);
-	struct px_checker_config c = {.backend = &px_ews,
+	struct px_checker_config c = {.backend = w->backend,
 	                              .gateways = pool->n,
 	                              .name = name,
 	                              .url = name + pool->n,
@@ -556,12 +563,31 @@ static void http_data(void *arg, uint64_t id, const char *bytes, size_t n)
 	px_engine_http_data(w->engine, id, bytes, n, px_loop_now(w->loop));
 }
 
+/* Without the token, which is nobody's business. */
+static void say_notify_url(const struct worker *w)
+{
+	px_log(PX_LOG_NOTICE, "notify=%.*s", (int)strlen(w->notify_url) - PX_NOTIFY_TOKEN - 1,
+	       w->notify_url);
+}
+
 static void http_done(void *arg, uint64_t id, const struct px_http_answer *a)
 {
 	struct worker *w = arg;
 
 	px_loop_mark(w->loop);
 	px_engine_http_done(w->engine, id, a, px_loop_now(w->loop));
+	/* by which address of ours it reaches us is known once we have reached it */
+	if (w->notify && !w->notify_url[0] && px_http_local(w->http) &&
+	    px_notify_url(w->notify, w->announce_udp, px_http_local(w->http), w->notify_url))
+		say_notify_url(w);
+}
+
+static void notify_heard(void *arg, uint32_t who, const char *ids, size_t n)
+{
+	struct worker *w = arg;
+
+	px_loop_mark(w->loop);
+	px_engine_notified(w->engine, who, ids, n, px_loop_now(w->loop));
 }
 
 static void sip_done(void *arg, uint64_t id, const struct px_sip_answer *a)
@@ -700,6 +726,7 @@ static int open_http(struct worker *w)
 	                                 .account = s->account,
 	                                 .password = s->password,
 	                                 .auth = (enum px_auth)s->auth,
+	                                 .heads = w->backend->heads,
 	                                 .data = http_data,
 	                                 .done = http_done,
 	                                 .arg = w};
@@ -712,11 +739,62 @@ static int open_http(struct worker *w)
 		g[i] = (struct px_http_gateway){.name = s->gateway[i].name,
 		                                .url = s->gateway[i].url,
 		                                .ca_file = s->gateway[i].ca_file,
-		                                .tls_min = 10 + (int)s->gateway[i].tls_min};
+		                                .tls_min = 10 + (int)s->gateway[i].tls_min,
+		                                .forms_root = w->root[0] ? w->root : NULL};
 	err = px_http_new(&w->http, w->loop, &c, why);
 	if (err < 0)
 		px_log(PX_LOG_ERROR, "%s", why);
 	free(g);
+	return err;
+}
+
+static int keep(char **to, const char *from)
+{
+	*to = from ? strdup(from) : NULL;
+	return from && !*to ? -ENOMEM : 0;
+}
+
+/* One front end of WebDAV, or any number of EWS: the settings see to that. */
+static int choose_backend(struct worker *w)
+{
+	const struct px_gateway_config *g = w->settings->gateway;
+	size_t n;
+
+	w->backend = &px_ews;
+	if (g->type == PX_GATEWAY_EWS)
+		return 0;
+	w->backend = &px_webdav;
+	if (px_webdav_path(g->url, strlen(g->url), w->root) < 0) {
+		px_log(PX_LOG_ERROR, "gateway %.150s: its path can't be used", g->url);
+		return -EINVAL;
+	}
+	n = strlen(w->root);
+	if (n == 1)
+		strcpy(w->root, "/exchange/");
+	else if (w->root[n - 1] != '/')
+		strcpy(w->root + n, "/");
+	return 0;
+}
+
+/* Where a WebDAV front end's stores call: it is only a hint, so without it all is but slower. */
+static int open_notify(struct worker *w)
+{
+	const struct px_settings *s = w->settings;
+	char token[PX_NOTIFY_TOKEN + 1], why[PX_NOTIFY_WHY];
+	int err;
+
+	if (w->backend != &px_webdav || s->subscription == PX_SUBSCRIPTION_PULL ||
+	    s->subscription == PX_SUBSCRIPTION_NONE)
+		return 0;
+	if ((err = keep(&w->announce_udp, s->announce_udp)) < 0)
+		return err;
+	px_board_token(w->board, token);
+	err = px_notify_new(&w->notify, w->loop, s->listen_udp, token, notify_heard, w, why);
+	explicit_bzero(token, sizeof token);
+	if (err < 0)
+		px_log(PX_LOG_ERROR, "%s", why);
+	else if (px_notify_url(w->notify, w->announce_udp, NULL, w->notify_url))
+		say_notify_url(w);
 	return err;
 }
 
@@ -770,8 +848,9 @@ static struct px_pidf_style document_style(const struct worker *w)
 }
 
 /* PX_KIND_BIT()s that the settings allow. */
-static unsigned kinds_of(const struct px_settings *s)
+static unsigned kinds_of(const struct worker *w)
 {
+	const struct px_settings *s = w->settings;
 	const unsigned kinds[] = {[PX_SUBSCRIPTION_AUTO] =
 	                              PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PULL) |
 	                              (s->listen_http ? PX_KIND_BIT(PX_KIND_PUSH) : 0),
@@ -780,6 +859,9 @@ static unsigned kinds_of(const struct px_settings *s)
 	                          [PX_SUBSCRIPTION_PULL] = PX_KIND_BIT(PX_KIND_PULL),
 	                          [PX_SUBSCRIPTION_NONE] = PX_KIND_BIT(PX_KIND_NONE)};
 
+	/* WebDAV is asked, whether its store calls or not */
+	if (w->backend == &px_webdav && s->subscription != PX_SUBSCRIPTION_NONE)
+		return PX_KIND_BIT(PX_KIND_PULL);
 	return kinds[s->subscription];
 }
 
@@ -788,13 +870,14 @@ static int make_engine(struct worker *w, struct px_now now)
 	const struct px_settings *s = w->settings;
 	const char **name = calloc(s->gateways, sizeof *name);
 	unsigned *concurrency = calloc(s->gateways, sizeof *concurrency);
-	struct px_engine_config c = {.backend = &px_ews,
+	struct px_engine_config c = {.backend = w->backend,
+	                             .root = w->root[0] ? w->root : NULL,
 	                             .map = *s->map,
 	                             .gateways = (unsigned)s->gateways,
 	                             .gateway_name = name,
 	                             .gateway_concurrency = concurrency,
-	                             .kinds = kinds_of(s),
-	                             .callback = w->callback,
+	                             .kinds = kinds_of(w),
+	                             .callback = w->notify ? w->notify_url : w->callback,
 	                             .horizon_s = s->horizon,
 	                             .resync_s = s->resync,
 	                             .oof_replies = s->oof_replies,
@@ -885,12 +968,6 @@ static void close_up(void)
 	}
 }
 
-static int keep(char **to, const char *from)
-{
-	*to = from ? strdup(from) : NULL;
-	return from && !*to ? -ENOMEM : 0;
-}
-
 static int keep_notes(struct worker *w)
 {
 	int err = 0;
@@ -908,6 +985,7 @@ static int load(struct worker *w, const struct options *o, struct px_now now)
 	                                 .settings = w->settings,
 	                                 .read = read_again,
 	                                 .arg = w,
+	                                 .root = w->root[0] ? w->root : NULL,
 	                                 .table_fd = o->table_fd};
 	int err = px_live_new(&w->live, &c);
 
@@ -946,7 +1024,7 @@ static int set_up(struct worker *w, const struct options *o)
 
 	w->wall_offset = now.wall.ms - now.mono.ms;
 	w->started_at = (uint32_t)(now.wall.ms / 1000);
-	if ((err = open_http(w)) < 0 || (err = open_sip(w)) < 0)
+	if ((err = choose_backend(w)) < 0 || (err = open_http(w)) < 0 || (err = open_sip(w)) < 0)
 		return err;
 	err = px_board_new(&w->board, o->board_fd, (uint32_t)w->settings->max_users,
 	                   PX_BOARD_GATEWAYS_MAX, now, why);
@@ -954,6 +1032,8 @@ static int set_up(struct worker *w, const struct options *o)
 		px_log(PX_LOG_ERROR, "%s", why);
 	if (err == 0)
 		err = open_push(w);
+	if (err == 0)
+		err = open_notify(w);
 	if (err == 0)
 		err = make_engine(w, now);
 	if (err == 0 && o->control_fd >= 0)
@@ -990,6 +1070,8 @@ static void tear_down(struct worker *w)
 	px_control_free(w->control);
 	px_sip_free(w->sip);
 	px_live_free(w->live);
+	px_notify_free(w->notify);
+	free(w->announce_udp);
 	px_http_free(w->http);
 	px_push_free(w->push);
 	px_engine_free(w->engine);
@@ -1104,7 +1186,7 @@ static int find_whom(const struct px_settings *s, const char *whom, struct px_ch
 static int check(struct worker *w, const struct options *o)
 {
 	struct trial t = {.n = 0};
-	struct px_checker_config c = {.backend = &px_ews};
+	struct px_checker_config c = {.gateways = 0};
 	char key[PX_AOR_MAX + 1], why[PX_HTTP_WHY];
 	const char **name = NULL;
 	const struct px_settings *s;
@@ -1115,6 +1197,10 @@ static int check(struct worker *w, const struct options *o)
 		return err;
 	s = w->settings;
 	px_log_open(STDERR_FILENO, s->log_level);
+	err = choose_backend(w);
+	if (err < 0)
+		return err;
+	c.backend = w->backend;
 	name = calloc(2 * s->gateways, sizeof *name);
 	if (!name)
 		return -ENOMEM;

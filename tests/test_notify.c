@@ -115,6 +115,10 @@ static void tokens(void **state)
 	assert_false(px_notify_is_for(&n, "012"));
 	assert_false(px_notify_is_for(&n, "01234"));
 	assert_false(px_notify_is_for(&n, ""));
+	assert_true(px_notify_parse("NOTIFY /0123/xyz HTTP/1.1\r\n", 27, &n));
+	assert_true(px_notify_is_for(&n, "0123"));
+	assert_false(px_notify_is_for(&n, "0123/x"));
+	assert_false(px_notify_is_for(&n, "012"));
 }
 
 /* ---- the port ---- */
@@ -123,8 +127,9 @@ struct bench {
 	struct px_loop *loop;
 	struct px_notify_port *port;
 	int from; /* who sends: another address than the front end's */
-	char token[64];
+	char token[PX_NOTIFY_TOKEN + 1], token_url[PX_NOTIFY_TOKEN + 2];
 	unsigned heard;
+	uint32_t who;
 	char ids[64];
 	unsigned stop_after; /* heard, or turns of the timer */
 	struct px_mono until;
@@ -138,11 +143,12 @@ static void turn(void *arg, struct px_now now)
 		px_loop_stop(b->loop);
 }
 
-static void heard(void *arg, const char *ids, size_t n)
+static void heard(void *arg, uint32_t who, const char *ids, size_t n)
 {
 	struct bench *b = arg;
 
 	b->heard++;
+	b->who = who;
 	snprintf(b->ids, sizeof b->ids, "%.*s", (int)n, ids);
 	px_loop_mark(b->loop);
 }
@@ -169,10 +175,13 @@ static int setup(void **state)
 
 	memset(&b, 0, sizeof b);
 	assert_int_equal(px_loop_new(&b.loop, turn, &b), 0);
-	assert_int_equal(px_notify_new(&b.port, b.loop, "127.0.0.1:0", heard, &b, why), 0);
+	assert_int_equal(px_notify_token(b.token), 0);
+	assert_int_equal(strlen(b.token), PX_NOTIFY_TOKEN);
+	snprintf(b.token_url, sizeof b.token_url, "%s/", b.token);
+	assert_int_equal(px_notify_new(&b.port, b.loop, "127.0.0.1:0", b.token, heard, &b, why), 0);
 	assert_true(px_notify_url(b.port, NULL, NULL, url));
-	assert_int_equal(sscanf(url, "httpu://127.0.0.1:%u/%63s", &port, b.token), 2);
-	assert_int_equal(strlen(b.token), 32);
+	assert_int_equal(sscanf(url, "httpu://127.0.0.1:%u/", &port), 1);
+	assert_string_equal(url + strlen(url) - 33, b.token_url);
 	b.from = socket(AF_INET, SOCK_DGRAM, 0);
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1); /* 127.0.0.2 */
 	assert_int_equal(bind(b.from, (struct sockaddr *)&to, sizeof to), 0);
@@ -208,7 +217,13 @@ static void known_by_its_token_from_whatever_address(void **state)
 	run_for(b, 1, 5000);
 	assert_int_equal(b->heard, 1);
 	assert_string_equal(b->ids, "3,4");
-	assert_int_equal(px_notify_counts(b->port).heard, 1);
+	assert_int_equal(b->who, 0);
+	snprintf(text, sizeof text, "NOTIFY httpu://127.0.0.1/%s/00c0ffee HTTP/1.1\r\n\r\n", b->token);
+	send_to(b, text);
+	run_for(b, 1, 5000);
+	assert_int_equal(b->who, 0xc0ffee);
+	assert_string_equal(b->ids, "");
+	assert_int_equal(px_notify_counts(b->port).heard, 2);
 	assert_int_equal(px_notify_counts(b->port).dropped, 3);
 }
 
@@ -242,18 +257,18 @@ static void urls(void **state)
 	assert_true(px_notify_url(b->port, NULL, "192.0.2.1", url));
 	assert_memory_equal(url, "httpu://127.0.0.1:", 18);
 
-	assert_int_equal(px_notify_new(&any, b->loop, "0", heard, b, why), 0);
+	assert_int_equal(px_notify_new(&any, b->loop, "0", b->token, heard, b, why), 0);
 	assert_false(px_notify_url(any, NULL, NULL, url));
 	assert_true(px_notify_url(any, NULL, "192.0.2.1", url));
 	assert_memory_equal(url, "httpu://192.0.2.1:", 18);
 	assert_true(px_notify_url(any, NULL, "2001:db8::1", url));
 	assert_memory_equal(url, "httpu://[2001:db8::1]:", 22);
 	px_notify_free(any);
-	assert_int_equal(px_notify_new(&any, b->loop, "[::1]:0", heard, b, why), 0);
+	assert_int_equal(px_notify_new(&any, b->loop, "[::1]:0", b->token, heard, b, why), 0);
 	assert_true(px_notify_url(any, NULL, NULL, url));
 	assert_memory_equal(url, "httpu://[::1]:", 14);
 	px_notify_free(any);
-	assert_true(px_notify_new(&any, b->loop, "192.0.2.99:5", heard, b, why) < 0);
+	assert_true(px_notify_new(&any, b->loop, "192.0.2.99:5", b->token, heard, b, why) < 0);
 	assert_memory_equal(why, "listen_udp 192.0.2.99:5: ", 25);
 }
 

@@ -81,7 +81,7 @@ static void requests(void **state)
 	q.callback = "httpu://192.0.2.1:50020/token";
 	writes(q, "SUBSCRIBE", folder,
 	       "Notification-type: update\r\nDepth: 1\r\n"
-	       "Call-Back: httpu://192.0.2.1:50020/token\r\nNotification-delay: 1\r\n"
+	       "Call-Back: httpu://192.0.2.1:50020/token\r\n"
 	       "Subscription-lifetime: 3600\r\n",
 	       "");
 	/* a renewal says nothing that a new one would */
@@ -220,7 +220,7 @@ static void said(void *arg, const struct px_item *item)
 		px_buf_printf(b, "subscribed %s %u\n", item->id, item->lifetime_s);
 		break;
 	case PX_ITEM_CHANGED:
-		px_buf_printf(b, "changed %s\n", item->id);
+		px_buf_printf(b, "changed %s\n", item->id ? item->id : "(null)");
 		break;
 	case PX_ITEM_ALIVE:
 		px_buf_printf(b, "alive %s\n", item->id);
@@ -403,7 +403,9 @@ static void every_status_has_its_verdict(void **state)
 	     {PX_V_TRANSIENT, PX_V_LOST, PX_V_LOST, PX_V_LOST, PX_V_TRANSIENT, PX_V_TRANSIENT,
 	      PX_V_TRANSIENT, PX_V_TRANSIENT}},
 	    {401, ALL(PX_V_DENIED)},
-	    {403, ALL(PX_V_USER)},
+	    {403,
+	     {PX_V_USER, PX_V_USER, PX_V_USER, PX_V_USER, PX_V_USER, PX_V_UNREADABLE, PX_V_USER,
+	      PX_V_USER}},
 	    {404,
 	     {PX_V_USER, PX_V_LOST, PX_V_LOST, PX_V_LOST, PX_V_LOST, PX_V_LOST, PX_V_USER,
 	      PX_V_USER}},
@@ -426,8 +428,10 @@ static void every_status_has_its_verdict(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(row); i++)
 		for (size_t k = 0; k < COUNT(asks); k++) {
-			struct px_http_answer a = {
-			    .status = row[i].status, .retry_after_ms = 7000, .type = "text/html"};
+			struct px_http_answer a = {.status = row[i].status,
+			                           .retry_after_ms = 7000,
+			                           .type = "text/html",
+			                           .asks_login = true};
 			struct px_query q = query(asks[k]);
 			struct heard h = hear_cut(&q, "<html>", 6, 0, &a);
 
@@ -557,7 +561,7 @@ static void calendars(void **state)
 	     ROWS("<a:response><a:propstat><a:prop><d:dtend>x</d:dtend></a:prop>"
 	          "</a:propstat></a:response>"),
 	     &a, PX_V_TRANSIENT, "broken answer", "");
-	hear(PX_ASK_READ_ONE, ROWS(REFUSED("403 Forbidden")), &a, PX_V_USER, "HTTP 403", "");
+	hear(PX_ASK_READ_ONE, ROWS(REFUSED("403 Forbidden")), &a, PX_V_UNREADABLE, "HTTP 403", "");
 	hear(PX_ASK_LOCATE, ROWS(REFUSED("403 Forbidden")), &a, PX_V_USER, "HTTP 403", "");
 	hear(PX_ASK_LOCATE, ROWS(""), &a, PX_V_TRANSIENT, "broken answer", "");
 	hear(
@@ -615,7 +619,11 @@ static void what_else_may_answer(void **state)
 	is(h, PX_V_SERVER, "Exchange 2010", "");
 	a.status = 302;
 	hear(PX_ASK_LOCATE, "", &a, PX_V_SERVER, "Exchange 2010", "");
-	a.status = 401; /* the login first */
+	a.status = 401;
+	hear(PX_ASK_LOCATE, "", &a, PX_V_USER, "HTTP 401",
+	     ""); /* logged in, but not for this mailbox */
+	hear(PX_ASK_READ_ONE, "", &a, PX_V_UNREADABLE, "HTTP 401", "");
+	a.asks_login = true; /* the login first */
 	hear(PX_ASK_LOCATE, "", &a, PX_V_DENIED, "HTTP 401", "");
 	a = multi;
 	a.head = "MS-WebStorage: 06.05.7638\n";
@@ -655,9 +663,9 @@ static void notifications(void **state)
 		int n;
 		const char *items;
 	} row[] = {
-	    {"15", 1, "changed 15\n"}, {"15,16 ,\t17", 3, "changed 15\nchanged 16\nchanged 17\n"},
-	    {"", -EBADMSG, ""},        {",", -EBADMSG, ""},
-	    {"15,,16", -EBADMSG, ""},  {"1\n5", -EBADMSG, ""}};
+	    {"15", 1, "changed 15\n"},   {"15,16 ,\t17", 3, "changed 15\nchanged 16\nchanged 17\n"},
+	    {"", 1, "changed (null)\n"}, {",", -EBADMSG, ""},
+	    {"15,,16", -EBADMSG, ""},    {"1\n5", -EBADMSG, ""}};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(row); i++) {

@@ -779,6 +779,11 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 		conclude(out, "Exchange 2010", version);
 		return;
 	}
+	if (a->status == 401 && !a->asks_login) {
+		/* the account is logged in, and mayn't see this mailbox */
+		px_conclude(out, px_webdav_meaning((enum px_ask)p->ask, 403), "HTTP 401", NULL);
+		return;
+	}
 	if (!ok && !(a->status == 204 && p->ask == PX_ASK_POLL)) {
 		conclude_status(p, out, a->status, a->detail);
 		return;
@@ -836,7 +841,7 @@ static bool next_id(const char **list, size_t *n, char id[PX_WEBDAV_ID_MAX + 1])
 	return true;
 }
 
-/* What the listener heard is the list of a NOTIFY's ids: hints, and nothing else. */
+/* What the listener heard is the list of a NOTIFY's ids, or nothing: hints, and no more. */
 static int notified(const char *bytes, size_t n, px_item_h *said, void *arg)
 {
 	char id[PX_WEBDAV_ID_MAX + 1];
@@ -844,6 +849,10 @@ static int notified(const char *bytes, size_t n, px_item_h *said, void *arg)
 	size_t left = n;
 	int items = 0;
 
+	if (n == 0) { /* whom it is about the URL says: something befell its store */
+		said(arg, &(struct px_item){.kind = PX_ITEM_CHANGED});
+		return 1;
+	}
 	do {
 		if (!next_id(&list, &left, id))
 			return -EBADMSG;
@@ -871,6 +880,10 @@ const struct px_backend px_webdav = {.name = "webdav",
                                      .poll_max = PX_WEBDAV_POLL_MAX,
                                      .id_max = PX_WEBDAV_ID_MAX,
                                      .locates = true,
+                                     .read_one = true,
+                                     .one_first = true,
+                                     .denies_alone = true,
+                                     .renews = true,
                                      .heads = heads,
                                      .write = px_webdav_write,
                                      .parse_new = parse_new,

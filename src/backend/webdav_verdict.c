@@ -28,6 +28,7 @@ const struct px_meaning px_webdav_table[] = {
     {"HTTP 401", PX_V_DENIED,
      "login refused: check account, password and the login methods of /exchange"},
     {"HTTP 403", PX_V_USER, RECEIVE_AS},
+    {"HTTP 403 read-one", PX_V_UNREADABLE, RECEIVE_AS},
     {"HTTP 404", PX_V_LOST, MOVED},
     {"HTTP 404 locate", PX_V_USER, NO_MAILBOX},
     {"HTTP 404 probe", PX_V_USER, NO_MAILBOX},

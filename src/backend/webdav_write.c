@@ -137,10 +137,8 @@ static void subscribe(struct px_wire *out, const struct px_query *q)
 	out->method = "SUBSCRIBE";
 	folder_target(out, q);
 	px_buf_str(&out->head, "Notification-type: update\r\nDepth: 1\r\n");
-	if (q->callback) { /* calls are hints: the subscription is asked about (POLL) with or without */
+	if (q->callback) /* calls are hints: the subscription is asked about (POLL) with or without */
 		px_buf_strs(&out->head, "Call-Back: ", q->callback, "\r\n");
-		px_buf_str(&out->head, "Notification-delay: 1\r\n");
-	}
 	lifetime(out);
 }
 

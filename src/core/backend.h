@@ -70,6 +70,7 @@ struct px_http_answer {
 	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
 	const char
 	    *detail; /* what the library said, for the log and the board; NULL: nothing; borrowed */
+	bool asks_login; /* a 401 that wants another login; one that doesn't is about what was asked for */
 	const char *
 	    head; /* its lines with the backend's `heads`, each ended by "\n"; NULL: none; borrowed */
 };
@@ -219,6 +220,9 @@ struct px_backend {
 	    unsigned version); /* PX_KIND_BIT()s that there can be at a server of that version */
 	size_t read_max;       /* mailboxes in one PX_ASK_READ; 0: there is only READ_ONE */
 	bool read_one;         /* there is PX_ASK_READ_ONE */
+	bool one_first;        /* it says more than PX_ASK_READ, and is asked first */
+	bool denies_alone;     /* what looks like a refused login may be about one mailbox */
+	bool renews;           /* a subscription ends unless PX_ASK_RENEW prolongs it */
 	size_t (*oof_max)(
 	    unsigned version); /* mailboxes in one PX_ASK_OOF; one alone is always allowed. NULL: there is none */
 	size_t details_max; /* mailboxes in one PX_ASK_DETAILS; 0: there is none */

@@ -455,8 +455,9 @@ void px_user_maybe_free(struct px_engine *e, uint32_t slot)
 	px_calendar_free(&u->calendar);
 	free(u->subscription);
 	free(u->watermark);
+	free(u->folder);
 	free(u->key);
-	u->key = u->subscription = u->watermark = NULL;
+	u->key = u->subscription = u->watermark = u->folder = NULL;
 	u->mailbox = NULL;
 	u->used = false;
 	px_user_schedule(e, slot);
@@ -598,6 +599,7 @@ void px_engine_free(struct px_engine *e)
 		px_calendar_free(&u->calendar);
 		free(u->subscription);
 		free(u->watermark);
+		free(u->folder);
 		free(u->key);
 	}
 	for (uint32_t c = 0; c < e->chunks; c++)

@@ -32,6 +32,7 @@
 
 struct px_engine_config {
 	const struct px_backend *backend;
+	const char *root; /* px_query.root, borrowed for good; NULL: where mailboxes usually are */
 	struct px_map map;
 	unsigned gateways;
 	const char *const *gateway_name; /* gateways of them */

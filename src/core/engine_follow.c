@@ -148,15 +148,25 @@ static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct p
 	if (u->subscription && unsubscribe && u->kind != PX_KIND_PUSH &&
 	    px_may_ask(e, u->gateway, now)) {
 		const char *id[1] = {u->subscription};
-		const struct px_query q = {
-		    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = id, .n = 1};
+		const struct px_query q = {.ask = PX_ASK_UNSUBSCRIBE,
+		                           .mailbox = u->mailbox,
+		                           .folder = u->folder,
+		                           .id = id,
+		                           .n = 1};
 		px_request_start(e, OWNER_NOBODY, 0, u->gateway, &e->at[u->gateway].group[u->group],
 		                 &q);
 	} else if (u->subscription && unsubscribe && u->kind != PX_KIND_PUSH) {
-		px_farewell(e, u->gateway, u->mailbox, u->subscription);
+		px_farewell(e, u->gateway, u, u->subscription);
 	}
 	free(u->subscription);
 	u->subscription = NULL;
+}
+
+/* Where its calendar was: it may have gone elsewhere with its mailbox. */
+static void forget_folder(struct user *u)
+{
+	free(u->folder);
+	u->folder = NULL;
 }
 
 void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, struct px_now now)
@@ -177,6 +187,8 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 		e->homeless--;
 	if (todo & PX_W_LEAVE)
 		leave(e, slot, todo & PX_W_UNSUBSCRIBE, now);
+	if (todo & PX_W_LEAVE && ev != PX_W_TRANSIENT)
+		forget_folder(u);
 	/* a subscription that fails keeps nobody from being read; but not at a gateway that is
 	 * left, and not in vain */
 	if (todo & PX_W_ASSIGN || to == PX_WATCH_OFF || to == PX_WATCH_PARKED)
@@ -282,27 +294,37 @@ void px_adopt(struct px_engine *e, uint32_t slot, const struct px_known *k, stru
 	px_mark(e, slot, READ_COLD, now);
 }
 
-static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now now)
+/* Before anything can be asked of a calendar, where that isn't known. */
+static void locate(struct px_engine *e, int g, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+	const struct px_query q = {.ask = PX_ASK_LOCATE, .mailbox = u->mailbox};
+	uint64_t id = px_request_start(e, OWNER_USER, slot, g, NULL, &q);
+
+	if (id)
+		u->asking = (uint32_t)id + 1;
+	else
+		px_watch_event(e, slot, PX_W_TRANSIENT, now);
+}
+
+static void ask_subscription(struct px_engine *e, int g, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 	struct group *group = &e->at[g].group[u->group];
 	struct at_gateway *at = &e->at[g];
 
-	px_list_take(e, &at->subscribe, LINK_SUBSCRIBE, slot);
-	px_watch_event(e, slot, PX_W_TURN, now);
-	if (u->subscription)
-		leave(e, slot, true, now);
 	u->kind = at->kind;
 	u->minutes = (uint8_t)px_subscribe_minutes(e, g, (enum px_kind)u->kind);
 	u->called = false;
 	char callback[PX_CALLBACK_MAX];
-	snprintf(callback, sizeof callback, "%s%08x", e->config.callback ? e->config.callback : "",
-	         u->key_hash);
+	if (e->config.callback && *e->config.callback)
+		snprintf(callback, sizeof callback, "%s%08x", e->config.callback, u->key_hash);
 	const struct px_query q = {.ask = PX_ASK_SUBSCRIBE,
 	                           .mailbox = u->mailbox,
+	                           .folder = u->folder,
 	                           .kind = (enum px_kind)u->kind,
 	                           .minutes = u->minutes,
-	                           .callback = callback};
+	                           .callback = e->config.callback && *e->config.callback ? callback : NULL};
 	bool begins = !group->anchor;
 	if (begins)
 		group->anchor = strdup(u->mailbox);
@@ -319,6 +341,20 @@ static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now n
 		at->trial = slot + 1;
 	u->asking = (uint32_t)id + 1;
 	e->counts.subscribes++;
+}
+
+static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	px_list_take(e, &e->at[g].subscribe, LINK_SUBSCRIBE, slot);
+	px_watch_event(e, slot, PX_W_TURN, now);
+	if (u->subscription)
+		leave(e, slot, true, now);
+	if (e->config.backend->locates && !u->folder)
+		locate(e, g, slot, now);
+	else
+		ask_subscription(e, g, slot, now);
 }
 
 /* Whoever begins a group goes alone: its answer says what leads the others to the same server. So does the first who is to be called. */
@@ -361,24 +397,37 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 	char *got = r->got;
 	struct group *group = &e->at[r->gateway].group[r->group];
 
-	answered_group(group, id, reply, cookie);
+	if (r->ask == PX_ASK_SUBSCRIBE)
+		answered_group(group, id, reply, cookie);
 	if (!u->used || u->generation != r->user_generation || u->asking != (uint32_t)id + 1) {
 		/* it went elsewhere meanwhile: don't leave a subscription behind that nobody
 		 * listens to */
+		if (r->ask != PX_ASK_SUBSCRIBE)
+			return;
 		if (reply->verdict == PX_V_OK && got && r->kind != PX_KIND_PUSH &&
 		    px_may_ask(e, r->gateway, now) && u->used &&
 		    u->generation == r->user_generation) {
 			const char *ids[1] = {got};
-			const struct px_query q = {
-			    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = u->mailbox, .id = ids, .n = 1};
+			const struct px_query q = {.ask = PX_ASK_UNSUBSCRIBE,
+			                           .mailbox = u->mailbox,
+			                           .folder = u->folder,
+			                           .id = ids,
+			                           .n = 1};
 			px_request_start(e, OWNER_NOBODY, 0, r->gateway, group, &q);
 		} else if (reply->verdict == PX_V_OK && got && r->kind != PX_KIND_PUSH && u->used &&
 		           u->generation == r->user_generation) {
-			px_farewell(e, r->gateway, u->mailbox, got);
+			px_farewell(e, r->gateway, u, got);
 		}
 		return;
 	}
 	u->asking = 0;
+	if (reply->verdict == PX_V_OK && got && r->ask == PX_ASK_LOCATE) {
+		forget_folder(u);
+		u->folder = got;
+		r->got = NULL;
+		ask_subscription(e, r->gateway, r->index, now);
+		return;
+	}
 	if (reply->verdict == PX_V_OK && got) {
 		free(u->subscription);
 		free(u->watermark);
@@ -414,7 +463,11 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 		break;
 	case PX_V_USER:
 	case PX_V_UNREADABLE:
-		px_watch_event(e, r->index, PX_W_USER, now);
+		/* it can't be followed; but it may be read in another way, as long as that goes well */
+		if (e->config.backend->one_first && u->alone_until && !u->read_failures)
+			px_watch_event(e, r->index, PX_W_TRANSIENT, now);
+		else
+			px_watch_event(e, r->index, PX_W_USER, now);
 		break;
 	case PX_V_OK:
 	case PX_V_WIDE:
@@ -499,6 +552,9 @@ static bool may_subscribe(const struct px_engine *e, int g)
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
 	/* the population's state comes first, if it can be read */
+	if (e->config.backend->one_first && e->at[g].read[LANE_ONE][READ_COLD].n &&
+	    !px_readings_stuck(e, g, READ_COLD))
+		return false;
 	if (e->config.backend->read_max &&
 	    e->at[g].read[LANE_MANY][READ_COLD].n >= e->config.backend->read_max &&
 	    !px_readings_stuck(e, g, READ_COLD))

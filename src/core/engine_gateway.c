@@ -16,10 +16,11 @@
 static void farewell_free(struct farewell *f)
 {
 	free(f->mailbox);
+	free(f->folder);
 	free(f->id);
 }
 
-void px_farewell(struct px_engine *e, int g, const char *mailbox, const char *id)
+void px_farewell(struct px_engine *e, int g, const struct user *u, const char *id)
 {
 	struct at_gateway *at = &e->at[g];
 	struct farewell f;
@@ -34,7 +35,7 @@ void px_farewell(struct px_engine *e, int g, const char *mailbox, const char *id
 			return;
 		at->farewell = more;
 	}
-	f = (struct farewell){strdup(mailbox), strdup(id)};
+	f = (struct farewell){strdup(u->mailbox), u->folder ? strdup(u->folder) : NULL, strdup(id)};
 	if (f.mailbox && f.id)
 		at->farewell[at->farewells++] = f;
 	else
@@ -70,8 +71,11 @@ static void say_farewells(struct px_engine *e, int g, struct px_now now)
 	while (at->farewells > 0 && may_say(e, g, now)) {
 		struct farewell f = at->farewell[--at->farewells];
 		const char *id[1] = {f.id};
-		const struct px_query q = {
-		    .ask = PX_ASK_UNSUBSCRIBE, .mailbox = f.mailbox, .id = id, .n = 1};
+		const struct px_query q = {.ask = PX_ASK_UNSUBSCRIBE,
+		                           .mailbox = f.mailbox,
+		                           .folder = f.folder,
+		                           .id = id,
+		                           .n = 1};
 
 		px_request_start(e, OWNER_NOBODY, 0, g, NULL, &q);
 		farewell_free(&f);
@@ -146,7 +150,7 @@ void px_engine_gateway_remove(struct px_engine *e, int g, struct px_now now)
 
 		/* what calls us is told when it does */
 		if (u->used && u->gateway == g && u->subscription && u->kind != PX_KIND_PUSH)
-			px_farewell(e, g, u->mailbox, u->subscription);
+			px_farewell(e, g, u, u->subscription);
 	}
 	px_evacuate(e, g, now);
 	/* who is parked, or has found no other, must not be counted at what comes here next */

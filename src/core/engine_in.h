@@ -71,6 +71,10 @@
 #define PX_POLL_MAX_MS 300000
 #define PX_POLL_USERS 50
 #define PX_POLL_QUEUED UINT16_MAX
+/* Where several can be asked about at once, polls that nobody waits for wait so long for company. */
+#define PX_POLL_GATHER_MS 5000
+/* After the hint that something has changed polls wait so long for company (P2). */
+#define PX_HINT_GATHER_MS 500
 /* A pull subscription outlives its last poll so long: six of the slowest; what is left behind goes by itself. */
 #define PX_PULL_MINUTES 30
 /* Push: so often the server calls though nothing happened; 10 calls a second from each gateway at most, up to 18,000 users there. */
@@ -107,6 +111,7 @@ struct user {
 	char *key; /* owned, with the mailbox behind its NUL */
 	const char *mailbox;
 	char *subscription; /* owned; NULL: none */
+	char *folder;       /* owned; path of its calendar, where that must be asked for; NULL: not known */
 	char *watermark;    /* owned; of a pull subscription; NULL: none */
 	uint32_t subscription_hash;
 	uint32_t generation;
@@ -128,8 +133,7 @@ struct user {
 	struct px_mono renew_due; /* of a subscription whose lifetime the server has set */
 	uint32_t read_at;         /* s, wall: last good reading */
 	uint32_t oof_from, oof_until; /* s, wall: automatic replies; 0: they are off */
-	uint32_t
-	    alone_until; /* s, wall: its free/busy can't be read; 0: it can, as far as is known */
+	uint32_t alone_until; /* s, wall: it can't be read as it should be first, and is read the other way; 0: it can, as far as is known */
 	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
 	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
 	uint32_t asking;                        /* slot of its Subscribe under way + 1; 0: none */
@@ -146,6 +150,7 @@ struct user {
 	uint8_t trouble;       /* index into engine.trouble */
 	uint8_t read_failures;
 	uint8_t narrow; /* times that its window was halved */
+	bool denied; /* a request about it was refused as if the login were wrong, and none went well since */
 	uint8_t read_queue, publish_queue;
 	uint8_t presence; /* in the wanted document; PX_UNKNOWN: none is wanted */
 	uint8_t next;     /* in the document, with timed_status; PX_UNKNOWN: nothing */
@@ -162,6 +167,7 @@ struct user {
 	bool reading;   /* in a batch under way */
 	uint8_t again;  /* enum read_queue: marked meanwhile */
 	bool called;    /* before its Subscribe was answered */
+	bool hinted;    /* its next poll is because of a hint */
 	bool old;       /* while it is taken over from an earlier process */
 	bool renamed;   /* while reading: the answer will be about another mailbox */
 	bool dirty;     /* a change or a first reading hasn't been read yet */
@@ -185,6 +191,9 @@ struct reading {
 	uint8_t lane;
 	uint64_t request; /* while ASKING */
 	int gateway;
+	bool locating; /* LANE_ONE: first it is asked where the calendar is */
+	struct px_interval *part; /* LANE_ONE: what has come of a calendar that is read in parts; owned */
+	size_t parts, offset, more;
 	unsigned n;
 	struct px_wall from, until;
 	struct member {
@@ -266,7 +275,7 @@ struct group {
 
 /* A subscription that is to be ended when there is time for it. */
 struct farewell {
-	char *mailbox, *id; /* owned */
+	char *mailbox, *folder, *id; /* owned; folder NULL: not known */
 };
 
 struct at_gateway {
@@ -279,6 +288,8 @@ struct at_gateway {
 	int64_t subscribe_spacing;
 	struct group group[PX_GROUPS];
 	bool evacuated;
+	struct px_mono poll_at; /* when who waits in `poll` is asked about, unless they are as many as may be at once before */
+	bool namesakes; /* two subscriptions there have the same id: they are of different servers */
 	struct farewell *farewell; /* owned; farewells of them, room for the next power of two */
 	unsigned farewells;
 	struct px_mono leaving_until; /* set while LEAVING */
@@ -373,7 +384,7 @@ void px_requests_cancel_at(struct px_engine *e, int gateway, bool all);
 
 /* engine_gateway.c */
 int px_gateway_place(struct px_engine *e, int g); /* empty; 0 or -ENOMEM */
-void px_farewell(struct px_engine *e, int g, const char *mailbox, const char *id);
+void px_farewell(struct px_engine *e, int g, const struct user *u, const char *id);
 void px_gateways_pump(struct px_engine *e, struct px_now now);
 struct px_mono px_gateways_due(const struct px_engine *e, struct px_now now);
 void px_gateways_free(struct px_engine *e);

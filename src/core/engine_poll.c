@@ -43,8 +43,35 @@ static bool id_grow(struct px_engine *e)
 	return true;
 }
 
+/*
+ * Ids are a server's own: two users of one gateway with the same live on different servers behind it. Then one server can't be asked about
+ * the others' ids: it would take them for its own.
+ */
+static void note_namesakes(struct px_engine *e, uint32_t slot)
+{
+	const struct user *u = px_user(e, slot);
+	struct at_gateway *at = &e->at[u->gateway];
+	uint32_t mask = e->id_size - 1;
+
+	for (uint32_t i = u->subscription_hash & mask; e->id_size && e->id[i] && !at->namesakes;
+	     i = (i + 1) & mask) {
+		const struct user *other = px_user(e, e->id[i] - 1);
+
+		if (other == u || other->gateway != u->gateway ||
+		    other->subscription_hash != u->subscription_hash ||
+		    strcmp(other->subscription, u->subscription) != 0)
+			continue;
+		at->namesakes = true;
+		if (e->config.backend->poll_max > 1)
+			px_say(e, PX_LOG_INFO,
+			       "gateway=%s polls=single: there are several servers behind it",
+			       e->pool.gateway[u->gateway].name);
+	}
+}
+
 static void id_put(struct px_engine *e, uint32_t slot)
 {
+	note_namesakes(e, slot);
 	if (4 * (e->ids + 1) > 3 * e->id_size && !id_grow(e) && e->ids + 1 >= e->id_size)
 		return; /* not found by what it is called: silence will tell, and polls go on */
 	uint32_t *cell = id_cell(e, slot);
@@ -74,6 +101,18 @@ static void id_drop(struct px_engine *e, uint32_t slot)
 	e->ids--;
 }
 
+static unsigned poll_max(const struct px_engine *e)
+{
+	size_t max = e->config.backend->poll_max;
+
+	return max < PX_POLL_USERS ? (unsigned)max : PX_POLL_USERS;
+}
+
+static unsigned at_once(const struct px_engine *e, int g)
+{
+	return e->at[g].namesakes ? 1 : poll_max(e);
+}
+
 /* ---- intervals ---- */
 
 static int64_t spread(const struct user *u, int64_t ms)
@@ -83,8 +122,8 @@ static int64_t spread(const struct user *u, int64_t ms)
 
 int64_t px_poll_interval(const struct px_engine *e, int g)
 {
-	int64_t ms = (int64_t)e->pool.gateway[g].users * PX_POLL_SPACING_MS /
-	             (e->config.backend->poll_max > 1 ? (int64_t)e->config.backend->poll_max : 1);
+	const unsigned n = at_once(e, g);
+	int64_t ms = (int64_t)e->pool.gateway[g].users * PX_POLL_SPACING_MS / (n ? n : 1);
 
 	return ms < PX_POLL_MIN_MS ? PX_POLL_MIN_MS : ms > PX_POLL_MAX_MS ? PX_POLL_MAX_MS : ms;
 }
@@ -160,6 +199,8 @@ void px_gather(struct px_engine *e, uint32_t slot, bool old, struct px_now now)
 			id_put(e, slot);
 		u->sub_due = px_after(
 		    now, (int64_t)(u->watch.seed >> 4) % px_poll_interval(e, u->gateway) + 1);
+		if (old && e->config.backend->renews) /* how long it lives isn't known */
+			u->renew_due = now.mono;
 		px_watch_event(e, slot, PX_W_FOLLOWED, now);
 		break;
 	case PX_KIND_NONE:
@@ -200,6 +241,11 @@ void px_poll_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 		if (u->polling || u->watch.state != PX_WATCH_FOLLOWED)
 			return;
 		u->polling = PX_POLL_QUEUED;
+		if (u->hinted || at_once(e, u->gateway) == 1)
+			at->poll_at = now.mono;
+		else if (at->poll.n == 0)
+			at->poll_at = px_after(now, PX_POLL_GATHER_MS);
+		u->hinted = false;
 		px_list_push(e, &at->poll, LINK_SUBSCRIBE, slot);
 		return;
 	}
@@ -259,18 +305,11 @@ static void poll_again(struct user *u, int64_t in_ms, struct px_now now)
 		u->renew_due = u->sub_due;
 }
 
-static unsigned poll_max(const struct px_engine *e)
-{
-	size_t max = e->config.backend->poll_max;
-
-	return max < PX_POLL_USERS ? (unsigned)max : PX_POLL_USERS;
-}
-
 static void poll(struct px_engine *e, int g, struct px_now now)
 {
 	struct at_gateway *at = &e->at[g];
 	const char *id[PX_POLL_USERS];
-	unsigned index = 0, max = poll_max(e);
+	unsigned index = 0, max = at_once(e, g);
 	uint8_t group = px_user(e, at->poll.head)->group;
 	struct polling *p = polling_new(e, g, &index);
 	struct px_query q = {.ask = PX_ASK_POLL, .id = id};
@@ -291,6 +330,7 @@ static void poll(struct px_engine *e, int g, struct px_now now)
 		}
 		if (p->n == 0) {
 			q.mailbox = u->mailbox;
+			q.folder = u->folder;
 			q.watermark = u->watermark;
 			q.kind = (enum px_kind)u->kind;
 		}
@@ -471,7 +511,9 @@ static bool may_poll(const struct px_engine *e, int g, struct px_now now)
 {
 	const struct px_gateway *gw = &e->pool.gateway[g];
 
-	return e->at[g].poll.n && px_may_ask(e, g, now) &&
+	return e->at[g].poll.n &&
+	       (px_due(e->at[g].poll_at, now) || e->at[g].poll.n >= at_once(e, g)) &&
+	       px_may_ask(e, g, now) &&
 	       (gw->in_flight + 1 < gw->limit || gw->in_flight == 0);
 }
 
@@ -483,10 +525,15 @@ void px_polls_pump(struct px_engine *e, int g, struct px_now now)
 
 struct px_mono px_polls_due(const struct px_engine *e, struct px_now now)
 {
-	for (int g = 0; g < (int)e->pool.n; g++)
+	struct px_mono at = {0};
+
+	for (int g = 0; g < (int)e->pool.n; g++) {
 		if (may_poll(e, g, now))
 			return now.mono;
-	return (struct px_mono){0};
+		if (e->at[g].poll.n && !px_due(e->at[g].poll_at, now))
+			at = px_earlier(at, e->at[g].poll_at);
+	}
+	return at;
 }
 
 void px_polls_free(struct px_engine *e)
@@ -530,8 +577,15 @@ static void heard_of(struct px_engine *e, uint32_t slot, const struct px_item *i
 	struct user *u = px_user(e, slot);
 
 	if (u->kind == PX_KIND_PULL) { /* a hint, by whomever */
-		if (u->watch.state == PX_WATCH_FOLLOWED && !u->polling)
-			poll_again(u, 1, now);
+		const int64_t gather = poll_max(e) > 1 ? PX_HINT_GATHER_MS : 1;
+
+		if (u->watch.state == PX_WATCH_FOLLOWED && !u->polling &&
+		    (u->sub_due.ms == 0 || u->sub_due.ms > px_after(now, gather).ms)) {
+			u->sub_due = px_after(now, gather);
+			u->hinted = true;
+		} else if (u->polling == PX_POLL_QUEUED) {
+			e->at[u->gateway].poll_at = now.mono;
+		}
 		px_user_schedule(e, slot);
 		return;
 	}
@@ -583,6 +637,10 @@ static void notified(void *arg, const struct px_item *item)
 	for (unsigned i = 0; i < n; i++) {
 		struct user *u = px_user(e, user[i]);
 
+		if (u->kind == PX_KIND_PULL && !item->id && u->subscription) {
+			heard_of(e, user[i], item, h->now); /* something befell its store */
+			h->known++;
+		}
 		if (u->kind != PX_KIND_PUSH)
 			continue;
 		if (item->id && u->watch.state == PX_WATCH_SUBSCRIBING) {

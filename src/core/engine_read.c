@@ -5,10 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How users are read unless it can't be done. */
+static enum lane first_lane(const struct px_engine *e)
+{
+	return e->config.backend->one_first || !e->config.backend->read_max ? LANE_ONE : LANE_MANY;
+}
+
 /* How a user is read. Changes only while it is in no list. */
 static enum lane lane_of(const struct px_engine *e, const struct user *u)
 {
-	return u->alone_until || e->config.backend->read_max == 0 ? LANE_ONE : LANE_MANY;
+	const enum lane first = first_lane(e);
+
+	if (!u->alone_until || !e->config.backend->read_max)
+		return first;
+	return first == LANE_ONE ? LANE_MANY : LANE_ONE;
 }
 
 void px_unmark(struct px_engine *e, uint32_t slot)
@@ -58,6 +68,9 @@ static void reading_clear(struct reading *r)
 		px_calendar_free(&r->staged[i]);
 	free(r->staged);
 	free(r->refused);
+	free(r->part);
+	r->part = NULL;
+	r->parts = r->offset = r->more = 0;
 	r->staged = NULL;
 	r->refused = NULL;
 	r->code = NULL;
@@ -108,6 +121,40 @@ static struct user *reading_user(struct px_engine *e, const struct reading *r, u
 	return u->used && u->generation == r->user[i].generation ? u : NULL;
 }
 
+/* Sends it; the window is known. */
+static bool ask(struct px_engine *e, unsigned index, const char *const *name)
+{
+	struct reading *r = e->reading[index];
+
+	r->staged = calloc(r->n, sizeof *r->staged);
+	r->refused = calloc(2, r->n);
+	r->code = r->refused ? r->refused + r->n : NULL;
+	struct px_query q = {
+	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
+	if (r->lane == LANE_ONE) {
+		const struct user *u = px_user(e, r->user[0].slot);
+
+		r->locating = e->config.backend->locates && !u->folder;
+		q.ask = r->locating ? PX_ASK_LOCATE : PX_ASK_READ_ONE;
+		q.mailbox = name[0];
+		q.folder = u->folder;
+		q.offset = r->offset;
+	}
+	r->request = 0;
+	if (r->staged && r->refused)
+		r->request = px_request_start(e, OWNER_READING, index, r->gateway, NULL, &q);
+	if (!r->request) {
+		reading_clear(r);
+		return false;
+	}
+	for (unsigned i = 0; i < r->n; i++) {
+		struct user *u = px_user(e, r->user[i].slot);
+		u->again = READ_NONE; /* what changes from here on is not surely in the answer */
+	}
+	e->counts.reads++;
+	return true;
+}
+
 static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 {
 	struct reading *r = e->reading[index];
@@ -131,28 +178,7 @@ static bool reading_ask(struct px_engine *e, unsigned index, struct px_now now)
 	const int64_t minute = now.wall.ms / 60000;
 	r->from = (struct px_wall){(minute - (120 >> narrow)) * 60000};
 	r->until = (struct px_wall){(minute + 1) * 60000 + (e->config.horizon_s >> narrow) * 1000};
-	r->staged = calloc(r->n, sizeof *r->staged);
-	r->refused = calloc(2, r->n);
-	r->code = r->refused ? r->refused + r->n : NULL;
-	struct px_query q = {
-	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
-	if (r->lane == LANE_ONE) {
-		q.ask = PX_ASK_READ_ONE;
-		q.mailbox = name[0];
-	}
-	r->request = 0;
-	if (r->staged && r->refused)
-		r->request = px_request_start(e, OWNER_READING, index, r->gateway, NULL, &q);
-	if (!r->request) {
-		reading_clear(r);
-		return false;
-	}
-	for (unsigned i = 0; i < r->n; i++) {
-		struct user *u = px_user(e, r->user[i].slot);
-		u->again = READ_NONE; /* what changes from here on is not surely in the answer */
-	}
-	e->counts.reads++;
-	return true;
+	return ask(e, index, name);
 }
 
 static void reading_end(struct px_engine *e, struct reading *r)
@@ -186,10 +212,13 @@ static void read_refused(struct px_engine *e, uint32_t slot, enum lane lane, enu
 	struct user *u = px_user(e, slot);
 
 	u->trouble = code;
-	if (v == PX_V_UNREADABLE && lane == LANE_MANY && e->config.backend->read_one) {
+	if (v == PX_V_UNREADABLE && lane == first_lane(e) && e->config.backend->read_one &&
+	    e->config.backend->read_max) {
 		px_say(e, PX_LOG_INFO,
-		       "user=%s read alone=%us code=%s: no free/busy for the account", u->key,
-		       PX_ALONE_S, e->trouble[code]);
+		       lane == LANE_MANY
+		           ? "user=%s read alone=%us code=%s: no free/busy for the account"
+		           : "user=%s read published=%us code=%s: no right on its calendar",
+		       u->key, PX_ALONE_S, e->trouble[code]);
 		u->alone_until = (uint32_t)(now.wall.ms / 1000) + PX_ALONE_S + u->watch.seed % 3600;
 		u->narrow = 0;
 		px_mark(e, slot, READ_HOT, now);
@@ -257,12 +286,47 @@ static void commit(struct px_engine *e, struct reading *r, unsigned i, struct px
 	px_user_touch(e, slot);
 }
 
+/* There is another question to be asked before it is done: it was located, or goes on with its next part. */
+static bool go_on(struct px_engine *e, unsigned index, struct px_now now)
+{
+	struct reading *r = e->reading[index];
+	struct user *u = r->n == 1 ? reading_user(e, r, 0) : NULL;
+
+	if (!u || u->renamed || (r->locating ? !u->folder : !r->more || r->more <= r->offset) ||
+	    !px_may_ask(e, r->gateway, now))
+		return false;
+	if (r->locating) {
+		reading_clear(r);
+		return ask(e, index, (const char *const[]){u->mailbox});
+	}
+	struct px_interval *part = r->part;
+	size_t parts = r->parts, offset = r->more;
+	r->part = NULL;
+	reading_clear(r);
+	r->part = part;
+	r->parts = parts;
+	r->offset = offset;
+	return ask(e, index, (const char *const[]){u->mailbox});
+}
+
 void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply *reply,
                      struct px_now now)
 {
 	struct reading *r = e->reading[index];
 	/* its users have moved: there is nothing to wait for here */
 	bool gone = e->pool.gateway[r->gateway].health != PX_GW_UP;
+	struct px_reply changed = *reply;
+
+	if (r->locating && reply->verdict == PX_V_USER) { /* not to be read so */
+		changed.verdict = PX_V_UNREADABLE;
+		reply = &changed;
+	}
+	if (reply->verdict == PX_V_OK && go_on(e, index, now))
+		return;
+	if (r->locating && reply->verdict == PX_V_OK) { /* it can't be sent now */
+		changed.verdict = PX_V_TRANSIENT;
+		reply = &changed;
+	}
 	unsigned todo = px_read_answered(
 	    &r->machine, gone && reply->verdict != PX_V_OK ? PX_V_SERVER : reply->verdict, r->n,
 	    now);
@@ -352,6 +416,25 @@ static void start_reading(struct px_engine *e, int g, enum lane lane, struct px_
 		px_read_blocked(&r->machine, now);
 }
 
+/* A calendar may come in parts: what has come of it so far. False: it is too much. */
+static bool join(struct reading *r, const struct px_interval **interval, size_t *n)
+{
+	struct px_interval *all;
+
+	if (r->parts + *n > PX_INTERVALS_MAX)
+		return false;
+	all = realloc(r->part, (r->parts + *n + 1) * sizeof *all);
+	if (!all)
+		return false;
+	if (*n)
+		memcpy(all + r->parts, *interval, *n * sizeof *all);
+	r->part = all;
+	r->parts += *n;
+	*interval = all;
+	*n = r->parts;
+	return true;
+}
+
 void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *item)
 {
 	struct reading *b = e->reading[index];
@@ -359,14 +442,28 @@ void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *
 	if (item->index >= b->n)
 		return;
 	if (item->kind == PX_ITEM_CALENDAR) {
+		const struct px_interval *interval = item->interval;
+		size_t n = item->n;
+
+		if (b->lane == LANE_ONE && !join(b, &interval, &n)) {
+			b->refused[item->index] = PX_V_WIDE + 1;
+			return;
+		}
 		px_calendar_free(&b->staged[item->index]);
-		if (px_calendar_make(&b->staged[item->index], item->interval, item->n, b->from,
-		                     b->until) != 0)
+		if (px_calendar_make(&b->staged[item->index], interval, n, b->from, b->until) != 0)
 			b->refused[item->index] = PX_V_TRANSIENT + 1;
 		else if (e->config.remind_before_s > 0 &&
-		         px_calendar_starts(&b->staged[item->index], item->interval, item->n,
-		                            px_reminds) != 0)
+		         px_calendar_starts(&b->staged[item->index], interval, n, px_reminds) != 0)
 			b->refused[item->index] = PX_V_TRANSIENT + 1;
+	} else if (item->kind == PX_ITEM_MORE) {
+		b->more = item->n;
+	} else if (item->kind == PX_ITEM_FOLDER) {
+		struct user *u = reading_user(e, b, 0);
+
+		if (u && !u->renamed) {
+			free(u->folder);
+			u->folder = strdup(item->id);
+		}
 	} else if (item->kind == PX_ITEM_REFUSED) {
 		b->refused[item->index] = (uint8_t)(item->verdict + 1);
 		b->code[item->index] = px_trouble(e, item->code ? item->code : "");
@@ -426,7 +523,7 @@ static struct px_mono batch_at(const struct px_engine *e, int g, enum lane lane,
 	if (lane == LANE_MANY)
 		return when.ms > at->cold_next.ms ? when : at->cold_next;
 	/* one by one they take long: half of the places are for others */
-	if (at->alone && 2 * at->alone >= gw->limit)
+	if (at->alone && 2 * at->alone >= gw->limit && !e->config.backend->one_first)
 		return (struct px_mono){0};
 	return when.ms > at->alone_next.ms ? when : at->alone_next;
 }
@@ -441,7 +538,8 @@ void px_readings_pump(struct px_engine *e, int g, struct px_now now)
 				if (q != READ_HOT && lane == LANE_MANY)
 					e->at[g].cold_next = px_after(now, PX_COLD_SPACING_MS);
 				else if (q != READ_HOT)
-					e->at[g].alone_next = px_after(now, PX_ALONE_SPACING_MS);
+					e->at[g].alone_next = px_after(
+					    now, e->config.backend->one_first ? 0 : PX_ALONE_SPACING_MS);
 				start_reading(e, g, lane, now);
 				if (e->pool.gateway[g].in_flight == before)
 					break; /* out of memory */

@@ -33,8 +33,11 @@ static void said(void *arg, const struct px_item *item)
 
 	if (!r)
 		return;
-	if (r->owner == OWNER_USER && item->kind == PX_ITEM_SUBSCRIBED && item->id &&
-	    strlen(item->id) <= e->config.backend->id_max) {
+	if (r->owner == OWNER_USER && item->kind == PX_ITEM_FOLDER) {
+		free(r->got);
+		r->got = strdup(item->id);
+	} else if (r->owner == OWNER_USER && item->kind == PX_ITEM_SUBSCRIBED && item->id &&
+	           strlen(item->id) <= e->config.backend->id_max) {
 		free(r->got);
 		free(r->watermark);
 		r->got = strdup(item->id);
@@ -62,6 +65,7 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 {
 	struct px_query asked = *wanted;
 	const struct px_query *q = &asked;
+	asked.root = e->config.root;
 	uint32_t slot = 0;
 
 	while (slot < e->requests && e->request[slot].owner != OWNER_NONE)
@@ -167,6 +171,39 @@ void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, si
 		e->config.backend->parse_free(parse);
 }
 
+/* The one user whom a request was about; NULL: several, or it is gone. */
+static struct user *asked_about(const struct px_engine *e, const struct request *r)
+{
+	uint32_t slot = r->index, generation = r->user_generation;
+
+	if (r->owner == OWNER_READING && e->reading[r->index]->n == 1) {
+		slot = e->reading[r->index]->user[0].slot;
+		generation = e->reading[r->index]->user[0].generation;
+	} else if (r->owner != OWNER_USER) {
+		return NULL;
+	}
+	struct user *u = px_user(e, slot);
+	return u->used && u->generation == generation ? u : NULL;
+}
+
+/*
+ * Some servers answer who may not open a mailbox as if the login were wrong. The pool then asks about another mailbox; if the account is
+ * accepted there, and the same user is refused again, it is that user's own trouble.
+ */
+static void judge_denial(struct px_engine *e, const struct request *r, struct px_reply *reply)
+{
+	struct user *u = e->config.backend->denies_alone ? asked_about(e, r) : NULL;
+
+	if (!u)
+		return;
+	if (reply->verdict == PX_V_DENIED && u->denied && e->pool.login == PX_LOGIN_OPEN)
+		reply->verdict = r->owner == OWNER_READING ? PX_V_UNREADABLE : PX_V_USER;
+	else if (reply->verdict == PX_V_DENIED)
+		u->denied = true;
+	else if (reply->verdict == PX_V_OK)
+		u->denied = false;
+}
+
 void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_answer *a,
                          struct px_now now)
 {
@@ -206,6 +243,7 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 		       px_verdict_name(reply.verdict), reply.code, reply.detail);
 
 	enum px_pool_change change = PX_POOL_SAME;
+	judge_denial(e, &was, &reply);
 	px_version_answered(e, &was, &reply, now);
 	if (a->fail == PX_HTTP_ANSWERED)
 		px_gateway_heard(e, g, now);

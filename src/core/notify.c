@@ -76,9 +76,26 @@ bool px_notify_is_for(const struct px_notify *n, const char *token)
 	const size_t len = strlen(token);
 	unsigned char differ = 0;
 
-	if (n->path_len != len + 1)
+	if (n->path_len < len + 1 || (n->path_len > len + 1 && n->path[len + 1] != '/'))
 		return false;
 	for (size_t i = 0; i < len; i++)
 		differ |= (unsigned char)(n->path[i + 1] ^ token[i]);
 	return differ == 0;
+}
+
+uint32_t px_notify_who(const struct px_notify *n)
+{
+	static const char digits[] = "0123456789abcdef";
+	uint32_t who = 0;
+
+	if (n->path_len < 9 || n->path[n->path_len - 9] != '/')
+		return 0;
+	for (size_t i = n->path_len - 8; i < n->path_len; i++) {
+		const char *digit = n->path[i] ? strchr(digits, n->path[i]) : NULL;
+
+		if (!digit)
+			return 0;
+		who = who << 4 | (uint32_t)(digit - digits);
+	}
+	return who;
 }

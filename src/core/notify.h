@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define PX_NOTIFY_MAX 8192 /* bytes of a datagram; a longer one is none of ours */
 
@@ -20,7 +21,10 @@ struct px_notify {
 /* "NOTIFY httpu://HOST:PORT/PATH HTTP/1.1" and headers; also with a path alone, and with bare LF. */
 bool px_notify_parse(const char *bytes, size_t n, struct px_notify *out);
 
-/* Whether the path is "/TOKEN"; takes the same time wherever they differ. */
+/* The number of 8 hexadecimal digits with which the path ends, behind a "/"; 0: it doesn't end so. */
+uint32_t px_notify_who(const struct px_notify *n);
+
+/* Whether the path is "/TOKEN" or begins with "/TOKEN/"; takes the same time wherever they differ. */
 bool px_notify_is_for(const struct px_notify *n, const char *token);
 
 #endif

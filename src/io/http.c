@@ -742,7 +742,8 @@ static void forms_over(struct gateway *g, struct px_http *h, const struct px_htt
 static void finish_by_us(struct request *r, enum px_http_fail fail, int status, const char *detail)
 {
 	const struct px_http_answer a = {
-	    .fail = fail, .status = status, .retry_after_ms = -1, .detail = detail};
+	    .fail = fail, .status = status, .asks_login = status == 401, .retry_after_ms = -1,
+	    .detail = detail};
 	struct gateway *g = r->gateway;
 	struct px_http *h = r->h;
 	const bool form = r->form;
@@ -826,6 +827,7 @@ static void form_answered(struct request *f, CURLcode code)
 	case PX_FORMS_REFUSED:
 		snprintf(g->why, sizeof g->why, "%s", why);
 		a.status = 401;
+		a.asks_login = true;
 		forms_over(g, h, &a);
 		break;
 	case PX_FORMS_GIVEN_UP:
@@ -854,7 +856,7 @@ static void finish(struct request *r, CURLcode code)
 	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 80], type[64];
 	curl_off_t retry_after = 0;
 	char *local = NULL;
-	long status = 0;
+	long status = 0, offered = 0;
 	uint64_t id = r->id;
 	bool form;
 
@@ -896,8 +898,11 @@ static void finish(struct request *r, CURLcode code)
 		say_detail(r, code, a.fail, detail, sizeof detail);
 		a.detail = detail;
 	} else if (form) {
+		a.asks_login = a.status == 401;
 		a.detail = r->gateway->why;
 	} else if (status == 401) {
+		curl_easy_getinfo(r->easy, CURLINFO_HTTPAUTH_AVAIL, &offered);
+		a.asks_login = offered != 0;
 		say_refused(r, detail, sizeof detail);
 		a.detail = detail;
 	} else {

@@ -16,7 +16,6 @@
 #include "core/notify.h"
 
 #define RECEIVE_BYTES (1 << 20)
-#define TOKEN_BYTES 16
 
 struct px_notify_port {
 	struct px_loop *loop;
@@ -24,7 +23,7 @@ struct px_notify_port {
 	bool any;      /* listens on all addresses */
 	char host[80]; /* else: as in a URL */
 	uint16_t port;
-	char token[2 * TOKEN_BYTES + 1];
+	char token[PX_NOTIFY_TOKEN + 1];
 	px_notify_h *heard;
 	void *arg;
 	struct px_notify_counts counts;
@@ -39,7 +38,7 @@ static void hear(struct px_notify_port *p, const char *bytes, size_t n)
 		return;
 	}
 	p->counts.heard++;
-	p->heard(p->arg, it.ids ? it.ids : "", it.ids_len);
+	p->heard(p->arg, px_notify_who(&it), it.ids ? it.ids : "", it.ids_len);
 }
 
 static const struct itimerspec rest = {.it_value.tv_nsec = PX_NOTIFY_REST_MS * 1000000L};
@@ -121,20 +120,20 @@ static int open_socket(struct px_notify_port *p, const char *listen)
 	return err;
 }
 
-static int make_token(struct px_notify_port *p)
+int px_notify_token(char out[PX_NOTIFY_TOKEN + 1])
 {
-	unsigned char bytes[TOKEN_BYTES];
+	unsigned char bytes[PX_NOTIFY_TOKEN / 2];
 
 	if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
 		return -EIO;
 	for (size_t i = 0; i < sizeof bytes; i++)
-		sprintf(p->token + 2 * i, "%02x", bytes[i]);
+		sprintf(out + 2 * i, "%02x", bytes[i]);
 	explicit_bzero(bytes, sizeof bytes);
 	return 0;
 }
 
 int px_notify_new(struct px_notify_port **out, struct px_loop *loop, const char *listen,
-                  px_notify_h *heard, void *arg, char why[PX_NOTIFY_WHY])
+                  const char *token, px_notify_h *heard, void *arg, char why[PX_NOTIFY_WHY])
 {
 	struct px_notify_port *p = calloc(1, sizeof *p);
 	int err;
@@ -149,8 +148,7 @@ int px_notify_new(struct px_notify_port **out, struct px_loop *loop, const char 
 	err = open_socket(p, listen);
 	if (err < 0)
 		snprintf(why, PX_NOTIFY_WHY, "listen_udp %.80s: %s", listen, strerror(-err));
-	if (err == 0)
-		err = make_token(p);
+	snprintf(p->token, sizeof p->token, "%s", token);
 	if (err == 0 &&
 	    (p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0)
 		err = -errno;
@@ -198,11 +196,16 @@ bool px_notify_url(const struct px_notify_port *p, const char *announce, const c
 		px_port(announce + len, strlen(announce) - len, &port);
 	bare = host[0] != '[' && memchr(host, ':', len);
 	return snprintf(out, PX_NOTIFY_URL_MAX,
-	                bare ? "httpu://[%.*s]:%u/%s" : "httpu://%.*s:%u/%s", (int)len, host, port,
-	                p->token) < PX_NOTIFY_URL_MAX;
+	                bare ? "httpu://[%.*s]:%u/%s/" : "httpu://%.*s:%u/%s/", (int)len, host,
+	                port, p->token) < PX_NOTIFY_URL_MAX;
 }
 
 struct px_notify_counts px_notify_counts(const struct px_notify_port *p)
 {
 	return p->counts;
+}
+
+uint64_t px_notify_strays(const struct px_notify_port *p)
+{
+	return p ? p->counts.dropped : 0;
 }

@@ -8,6 +8,10 @@ presence-watch on everybody. Changes some calendars while all look on, stops a C
 with 0 if whatever was to happen was seen within 2 s of its time, nothing else was seen, and only the
 users of the stopped CAS moved; what was to happen is worked out from the calendars (days.py). Nothing
 that it started is left, however it ends.
+
+With GATEWAY=webdav in the environment Exchange is one OWA front end of 2007 with forms-based
+authentication, spoken to over WebDAV. It is stopped and healed in the same minute: nobody can move, so
+what is in memory must go on, and everybody be followed again.
 """
 
 import signal
@@ -30,7 +34,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 os.environ["PX_BUILD"] = "build"
 
 from harness import ExchangeSim, Kamailio, Watch, wait_until  # noqa: E402
-from harness.process import BUILD, ROOT  # noqa: E402
+from harness.process import BUILD, ROOT, free_port  # noqa: E402
 from harness.proxy import MODULE, WORKER, Proxy  # noqa: E402
 
 from days import Calendars, Meeting  # noqa: E402
@@ -39,7 +43,8 @@ from screen import clock, screen  # noqa: E402
 from verdict import ON_TIME_S, Homes, judge  # noqa: E402
 
 CAS = 3
-STOPPED = "cas2"
+DAV = os.environ.get("GATEWAY") == "webdav"
+STOPPED = "owa1" if DAV else "cas2"
 
 LEAD_S = 4  # from the calendars' making to second 0; nothing begins before second 3
 PLAY_S = 51
@@ -135,6 +140,7 @@ class Demo:
         self.homes_now = {}
         self.gateways = []
         self.homes = None  # from the moment at which a CAS is stopped
+        self.outage = {}  # of the front end, with WebDAV: when it was "stopped", "noticed", "healed", "back"
         self.cas_stopped_at = None
         self.told = {user: 0 for user in self.users}  # how many of its records the screen knows
         self.looked = 0.0
@@ -145,19 +151,23 @@ class Demo:
     def start(self):
         say = self.screen.say
         with self.signals.held():
-            self.sim = ExchangeSim(self.folder, "--cas", CAS, "--users", 0, "--calendars", "empty",
-                                   "--domain", DOMAIN)
+            self.sim = ExchangeSim(self.folder, "--cas", 0 if DAV else CAS, "--users", 0,
+                                   "--calendars", "empty", "--domain", DOMAIN,
+                                   *(["--webdav", 2007, "--forms", "--folders", "mixed"] if DAV else []))
         for user in self.users:
             self.sim.request("POST", "/mailboxes", {"address": user})
         self.t0 = int(time.time()) + 1 + LEAD_S
         self.calendars = Calendars(self.sim, self.users, self.t0 + PLAY_S + MOVED_S)
         self.calendars.put([(user, meeting) for user, meeting in plan(self.t0)])
         meetings = sum(len(day.meetings) for day in self.calendars.days.values())
-        say(f"Exchange is simulated: {CAS} CAS, {len(self.users)} users with {meetings} meetings")
+        servers = "an OWA front end of 2007" if DAV else f"{CAS} CAS"
+        say(f"Exchange is simulated: {servers}, {len(self.users)} users with {meetings} meetings")
 
         folder = self.folder / "k"
         folder.mkdir()
         settings = {**self.sim.settings(), "user": self.users}
+        if DAV:
+            settings["listen_udp"] = f"127.0.0.1:{free_port()}"
         for last in (False, False, True):
             self.kamailio = Proxy(folder, settings)
             with self.signals.held():
@@ -215,10 +225,12 @@ class Demo:
                 f"{one.process.name} ended ({one.process.child.returncode}){gist(one.process)}"
         if now - self.looked >= 0.5:
             self.looked = now
-            self.homes_now = {one["mailbox"]: one["cas"]
+            self.homes_now = {one["mailbox"]: STOPPED if one["kind"] == "webdav" else one["cas"]
                               for one in self.sim.request("GET", "/subscriptions")
-                              if one["streamed"]}
+                              if one["kind"] == "webdav" or one["streamed"]}
             self.gateways = self.kamailio.rpc("pua_exchange.gateways")
+            if self.outage:
+                self.look_at_outage(now)
             if self.homes:
                 self.look_at_movers(now)
         self.show_changes()
@@ -238,6 +250,19 @@ class Demo:
                             f"{len(self.homes.left)} are left")
         assert moved or self.homes.took is not None or now - self.homes.since < MOVED_S, \
             f"{len(self.homes.left)} users of {STOPPED} are not followed {MOVED_S} s after it stopped"
+
+    def look_at_outage(self, now):
+        up = self.gateways[0]["health"] == "up"
+        if "noticed" not in self.outage and not up:
+            self.outage["noticed"] = now
+        if "healed" in self.outage and "back" not in self.outage and up and \
+                self.kamailio.stats()["followed"] == len(self.users):
+            self.outage["back"] = now
+            self.screen.say(f"everybody is followed again, {now - self.outage['healed']:.1f} s after it")
+            self.steps.append((now + 0.5, self.meet_moved))
+            self.end = max(self.end, now + 16)
+        assert "back" in self.outage or now - self.outage["stopped"] < MOVED_S, \
+            f"not everybody is followed {MOVED_S} s after {STOPPED} stopped"
 
     def where_to(self):
         on = [self.homes.after[user] for user in self.homes.movers]
@@ -322,7 +347,8 @@ class Demo:
 
         def meet_moved():
             """Somebody who has moved is heard on the new CAS."""
-            name = next(name for name in SPARE if self.homes.before[aor(name)] == STOPPED)
+            name = SPARE[0] if DAV else next(
+                name for name in SPARE if self.homes.before[aor(name)] == STOPPED)
             add(name, "Urgent call", 7)
 
         self.meet_moved = meet_moved
@@ -331,8 +357,8 @@ class Demo:
             (t0 + 9, move_nina),
             (t0 + 11, delete_oscar),
             (t0 + 13, prolong_quinn),
-            (t0 + 15.5, self.stop_cas),
-            (t0 + 20, meet_other),
+            *([(t0 + 15.5, self.stop_front_end), (t0 + 24, self.heal_front_end)] if DAV else
+              [(t0 + 15.5, self.stop_cas), (t0 + 20, meet_other)]),
             (t0 + 33, lambda: say(f"All hands: {len(ALL_HANDS)} users become busy in one second")),
         ]
 
@@ -341,6 +367,17 @@ class Demo:
         self.homes.since = time.time()
         self.sim.fail(STOPPED, "refuse")
         self.screen.say(f"{STOPPED} stopped: {len(self.homes.movers)} users move")
+
+    def stop_front_end(self):
+        self.sim.fail(STOPPED, "refuse")
+        self.outage["stopped"] = time.time()
+        self.kamailio.rpc("pua_exchange.refresh", self.users[0])  # or it might not be noticed in so short a time
+        self.screen.say(f"{STOPPED} stopped: meetings go on beginning and ending")
+
+    def heal_front_end(self):
+        self.sim.heal(STOPPED)
+        self.outage["healed"] = time.time()
+        self.screen.say(f"{STOPPED} is back")
 
     def heal(self):
         self.sim.heal(STOPPED)
@@ -398,6 +435,8 @@ class Demo:
             if (figures := v.lateness(by_clock)):
                 count, low, median, high = figures
                 lines.append(f"  {what:<22} {count:8} {low:6.3f} s {median:6.3f} s {high:6.3f} s")
+        if DAV:
+            return self.dav_summary(lines, module_agrees, problems, v)
         moved_well = homes.good(self.homes_now)
         others = "nobody else moved" if not homes.strays else \
             "moved without need: " + " ".join(sorted(name_of(user) for user in homes.strays))
@@ -410,6 +449,12 @@ class Demo:
                 if self.homes_now.get(user) != homes.after.get(user)))
         if not module_agrees:
             lines.append("  the module's RPC has users elsewhere than the simulator")
+        lines += self.wrongs(v, problems)
+        return lines, v.good and moved_well and module_agrees and not problems
+
+    @staticmethod
+    def wrongs(v, problems):
+        lines = []
         for what, them in (("late", v.late), ("missing", v.missing)):
             for t in them[:5]:
                 how = f", seen {t.late:.3f} s later" if what == "late" else ""
@@ -418,7 +463,24 @@ class Demo:
             lines.append(f"  wrong: {name_of(user)} was seen {status} at {clock(t)}")
         for problem in problems[:5]:
             lines.append(f"  problem: {problem['aor'] or ''} {problem['what']}")
-        return lines, v.good and moved_well and module_agrees and not problems
+        return lines
+
+    def dav_summary(self, lines, module_agrees, problems, v):
+        out, asked = self.outage, self.counters["requests"]
+        back = all(what in out for what in ("stopped", "noticed", "healed", "back"))
+        lines.append(f"{STOPPED} stopped at {clock(out['stopped'])} for "
+                     f"{out['healed'] - out['stopped']:.1f} s" +
+                     (f": everybody was followed again within {out['back'] - out['healed']:.1f} s"
+                      if back else ": not everybody is followed again"))
+        methods = ("PROPFIND", "SEARCH", "SUBSCRIBE", "POLL", "UNSUBSCRIBE")
+        lines.append("WebDAV requests that the simulator counted: " +
+                     ", ".join(f"{asked[method]} {method}" for method in methods) +
+                     f"; {asked['logon']} login by form")
+        if not module_agrees:
+            lines.append("  the module's RPC has users elsewhere than the simulator")
+        spoken = all(asked[method] for method in methods[:4]) and asked["logon"] > 0
+        return lines + self.wrongs(v, problems), \
+            v.good and back and module_agrees and spoken and not problems
 
 
 def play(folder, view, signals):
@@ -428,6 +490,7 @@ def play(folder, view, signals):
         demo.start()
         verdict = demo.run()
         agrees = demo.module_agrees()
+        demo.counters = demo.sim.counters()
         view.say("stopping everything")
         view.draw(demo.view)
     finally:

@@ -67,9 +67,10 @@ class World:
         return len(self.worker.log())
 
     def homes(self):
-        """AoR -> the CAS on which its subscription is streamed."""
-        return {one["mailbox"]: one["cas"] for one in self.sim.request("GET", "/subscriptions")
-                if one["streamed"]}
+        """AoR -> the CAS on which its subscription is streamed; of WebDAV, its front end."""
+        return {one["mailbox"]: self.sim.owa["name"] if one["kind"] == "webdav" else one["cas"]
+                for one in self.sim.request("GET", "/subscriptions")
+                if one["kind"] == "webdav" or one["streamed"]}
 
     def per_cas(self):
         homes = list(self.homes().values())

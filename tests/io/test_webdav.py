@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Exchange 2003 and 2007 over WebDAV: one front end, its store's NOTIFYs, and what may go wrong with them."""
+
+import socket
+import time
+
+import pytest
+
+from harness import wait_until
+from harness.process import free_port
+
+
+def dav(world, *sim, users=6, **settings):
+    """A World whose Exchange is a front end of 2007, or as sim says, and nothing else."""
+    sim = ("--webdav", "2007", *sim) if "--webdav" not in sim else sim
+    return world(users=users, cas=0, sim=sim, listen_udp=f"127.0.0.1:{free_port()}", **settings)
+
+
+def requests(world):
+    return world.sim.counters()["requests"]
+
+
+def within_2_s(w, aor, calendar, do, *args, **kwargs):
+    began = time.time()
+    done = do(*args, **kwargs)
+    came = w.presence.wait_for(aor, calendar, timeout=5)
+    assert came.t - began < 2, f"{calendar} after {came.t - began:.1f} s\n{w.log()}"
+    return done
+
+
+@pytest.mark.parametrize("sim", [("--webdav", "2003", "--folders", "mixed", "--forms"),
+                                 ("--webdav", "2007", "--folders", "ja", "--dav-urls", "backend")])
+def test_from_start_to_change(world, sim):
+    """Everybody is right from the start on, whatever the calendar is called and whoever the URLs name; then
+    adding, changing, deleting and series are shown within 2 s of the NOTIFY."""
+    w = dav(world, *sim, users=40, calendars="seeded")
+    w.meet(w.aors[0], "-600", "+7200")
+    w.meet(w.aors[1], "-600", "+7200", "oof")
+    w.start()
+    assert set(w.expected().values()) == {"available", "busy", "away"}
+    counters = w.sim.counters()
+    assert counters["requests"]["SUBSCRIBE"] == 40 and counters["failed_logins"] == 0, counters
+    assert counters["requests"]["logon"] == ("--forms" in sim)
+    aor = next(aor for aor in w.aors if w.expected([aor])[aor] == "available")
+    for meeting in w.sim.request("GET", f"/meetings?mailbox={aor}&from=%2B0&to=%2B7200"):
+        w.sim.request("DELETE", f"/meetings/{meeting['id']}")
+    meeting = within_2_s(w, aor, "busy", w.meet, aor, "-60", "+3600")
+    within_2_s(w, aor, "away", w.sim.change_meeting, meeting, status="oof")
+    within_2_s(w, aor, "available", w.sim.delete_meeting, meeting)
+    series = within_2_s(w, aor, "busy", w.meet, aor, "-3", "+3600",
+                        recurrence={"type": "daily", "interval": 1, "count": 3})
+    within_2_s(w, aor, "available", w.sim.request, "DELETE", f"/meetings/{series}?occurrence=0")
+    w.wait_right()
+
+
+def test_the_session_ends_in_the_middle(world):
+    """One new form for all who are asked to log in again, and no failed login."""
+    w = dav(world, "--forms").start()
+    assert requests(w)["logon"] == 1
+    w.sim.end_sessions()
+    for aor in w.aors:
+        w.meet(aor, "-60", "+3600")
+    w.wait_right(timeout=4)
+    counters = w.sim.counters()
+    assert counters["requests"]["logon"] == 2 and counters["failed_logins"] == 0, counters
+
+
+def test_a_wrong_password_is_said_once(world):
+    """A form that refuses: the pool is held, as with any login that never was good."""
+    w = dav(world, "--forms")
+    w.sim.request("POST", "/account", {"password": "changed"})
+    w.worker.start()
+    w.wait_said("pool login open->held")
+    assert w.said("refuses account or password")
+    time.sleep(1)
+    assert w.sim.counters()["failed_logins"] == 1
+
+
+def test_forged_and_lost_notifications(world):
+    """Whoever doesn't know the token isn't heard, and a NOTIFY that says too much is only a hint."""
+    w = dav(world).start()
+    call_back = w.sim.request("GET", "/subscriptions")[0]["call_back"]
+    port, path = call_back.removeprefix("httpu://127.0.0.1:").split("/", 1)
+    polls, reads = requests(w)["POLL"], requests(w)["SEARCH"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        def notify(to, ids):
+            one.sendto(f"NOTIFY httpu://127.0.0.1/{to} HTTP/1.1\r\nSubscription-id: {ids}\r\n\r\n"
+                       .encode(), ("127.0.0.1", int(port)))
+
+        for i in range(300):
+            notify("0" * 32 + "/00000000", i)
+        one.sendto(b"\0" * 9000, ("127.0.0.1", int(port)))
+        time.sleep(0.8)
+        assert (requests(w)["POLL"], requests(w)["SEARCH"]) == (polls, reads)
+        for _ in range(100):  # with the token, about nothing
+            notify(path, "4711")
+            notify(path, w.sim.request("GET", "/subscriptions")[0]["id"])
+        wait_until(lambda: requests(w)["POLL"] > polls, 3, "a POLL after a hint")
+        time.sleep(0.8)
+        assert requests(w)["POLL"] <= polls + 3 and requests(w)["SEARCH"] == reads
+    w.stays(0.3)
+
+
+def test_the_store_forgets(world):
+    """Subscriptions that are gone are made anew, and what changed meanwhile is read."""
+    w = dav(world).start()
+    w.sim.webdav(lose_notify=1)
+    w.meet(w.aors[0], "-60", "+3600")
+    time.sleep(0.5)
+    w.sim.webdav(lose_notify=0)
+    w.sim.shut_down_store()
+    w.wait_followed(timeout=10)
+    w.wait_right()
+    within_2_s(w, w.aors[1], "busy", w.meet, w.aors[1], "-60", "+3600")
+
+
+def test_the_front_end_is_down_and_back(world):
+    """What was published stands; after the return everybody is right and followed again."""
+    w = dav(world).start()
+    w.meet(w.aors[0], "-60", "+3600")
+    w.wait_right()
+    w.sim.fail("owa1", "refuse")
+    w.meet(w.aors[1], "-60", "+3600")  # its NOTIFY makes us notice
+    w.wait_said("gateway=owa1 up->down")
+    assert w.presence.states(w.aors[:1]) == {w.aors[0]: "busy"}
+    w.sim.heal("owa1")
+    w.wait_said("gateway=owa1 up", timeout=8)
+    w.wait_right(timeout=8)
+    w.wait_followed()
+    within_2_s(w, w.aors[2], "busy", w.meet, w.aors[2], "-60", "+3600")
+
+
+@pytest.mark.parametrize("status", [403, 401])
+def test_no_right_on_a_mailbox(world, status):
+    """Without Receive As its published free/busy is taken; who has published none is parked. Nobody else
+    notices, though a front end may say it as if the login were wrong."""
+    w = dav(world)
+    w.sim.webdav(publish_lag=0, denied_status=status)
+    w.sim.request("POST", "/mailboxes", {"address": w.aors[0], "denied": True})
+    w.sim.request("POST", "/mailboxes", {"address": w.aors[1], "denied": True, "no_freebusy": True})
+    now = time.time() // 900 * 900
+    w.meet(w.aors[0], now, now + 1800)
+    w.worker.start()
+    w.presence.wait_for(w.aors[0], "busy", timeout=8)
+    w.wait_said(f"user={w.aors[1]} watch", timeout=8)
+    wait_until(lambda: any("->parked" in line for line in w.said(f"user={w.aors[1]} watch")), 8,
+               lambda: f"parked\n{w.log()}")
+    w.wait_followed(w.aors[2:])
+    assert not w.said("->held"), w.log()
+
+
+def test_polled_only(world):
+    """subscription=pull: no Call-Back, nothing is listened to."""
+    w = dav(world, subscription="pull").start()
+    assert [one["call_back"] for one in w.sim.request("GET", "/subscriptions")] == [""] * 6
+    assert not w.said("notify=")
+
+
+def test_a_server_without_webdav(world):
+    w = dav(world, "--webdav", "2010")
+    w.worker.start()
+    said = w.wait_said("up->down", timeout=8)[0]
+    assert "Exchange 2010" in said and "type=ews" in said, said
