@@ -186,7 +186,8 @@ $(BUILD)/bench/%: $(call objs,obj,tests/bench/%.c)
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,sofia-sip-ua libxml-2.0)
 $(BUILD)/bench/parse $(BUILD)/bench/day: $(call objs,obj,$(filter-out src/io/%,$(ROOMS)))
-bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim presence-watch bench/sink bench/nta_loop bench/parse bench/day)
+$(BUILD)/bench/board: $(call objs,obj,$(wildcard src/core/*.c) src/io/board.c $(addprefix plugin/,script.c control.c board.c show.c))
+bench: $(addprefix $(BUILD)/,pua_exchange_worker exchange-sim presence-watch bench/sink bench/nta_loop bench/parse bench/day bench/board)
 	/usr/bin/python3 tests/bench/bench.py $(BENCH)
 
 # libFuzzer (clang) over whatever strangers send: tests/fuzz/; FUZZ_RUNS=1000000, FUZZ="ews xml" names some of the targets
@@ -215,7 +216,7 @@ lint:
 		--suppress=missingIncludeSystem -Iinclude -Isrc src plugin
 
 # a storm of 10,000 changes, and the worker killed and stopped again and again: optimised programs, some minutes
-torture: all kamailio
+torture: all kamailio $(WITH_OPENSIPS) $(BUILD)/bench/board
 	PX_BUILD=$(BUILD) /usr/bin/python3 -m pytest -q -s tests/torture
 
 # 10,000 users, 4 CAS, 3 days, every fault at once; SEEDS="1 2 3" for more of them

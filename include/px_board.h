@@ -297,16 +297,17 @@ struct px_board_user {
 
 enum px_board_found { PX_BOARD_FOUND, PX_BOARD_NONE, PX_BOARD_UNKNOWN };
 
-/* Copies one row. NONE: it is free. UNKNOWN: it changed all the time, or its names were lost when a
- * worker was killed in the middle. */
-static inline enum px_board_found px_board_load_user(const struct px_board_head *h, uint32_t i,
-                                                     struct px_board_user *out)
+/* Copies one row; all: with mailbox, subscription and ETag, else these are "". NONE: it is free.
+ * UNKNOWN: it changed all the time, or its names were lost when a worker was killed in the middle. */
+static inline enum px_board_found px_board_load_row(const struct px_board_head *h, uint32_t i,
+                                                    bool all, struct px_board_user *out)
 {
 	struct px_board_row *row = px_board_row_at(h, i);
 	struct px_board_tail *tail = px_board_tail_at(h, i);
 	struct px_board_state *s = &out->state;
 
 	out->row = i;
+	out->mailbox[0] = out->subscription[0] = out->etag[0] = '\0';
 	for (int tries = 0; tries < PX_BOARD_RETRIES; tries++) {
 		uint64_t seq = atomic_load_explicit(&row->state.sequence, memory_order_acquire);
 		unsigned copy = seq & 1;
@@ -319,6 +320,8 @@ static inline enum px_board_found px_board_load_user(const struct px_board_head 
 		if (s->used) {
 			px_board_load_text(out->key, s->key_len, row->key, PX_BOARD_KEY_INLINE,
 			                   tail->key);
+		}
+		if (s->used && all) {
 			px_board_load_text(out->mailbox, s->mailbox_len, row->mailbox,
 			                   PX_BOARD_MAILBOX_INLINE, tail->mailbox);
 			px_board_load_text(out->subscription, s->subscription_len,
@@ -339,6 +342,8 @@ static inline enum px_board_found px_board_load_user(const struct px_board_head 
 			return PX_BOARD_NONE;
 		if (px_key_hash(out->key, s->key_len) != s->key_hash)
 			continue;
+		if (!all)
+			return PX_BOARD_FOUND;
 		if ((uint32_t)px_key_hash(out->mailbox, s->mailbox_len) != s->mailbox_hash)
 			out->mailbox[0] = '\0';
 		if ((uint32_t)px_key_hash(out->subscription, s->subscription_len) !=
@@ -356,9 +361,15 @@ static inline enum px_board_found px_board_load_user(const struct px_board_head 
 	return PX_BOARD_UNKNOWN;
 }
 
-/* The row of a key (in its normal form), copied to *out. */
-static inline enum px_board_found px_board_find_user(const struct px_board_head *h, const char *key,
+static inline enum px_board_found px_board_load_user(const struct px_board_head *h, uint32_t i,
                                                      struct px_board_user *out)
+{
+	return px_board_load_row(h, i, true, out);
+}
+
+/* The row of a key (in its normal form), copied to *out as px_board_load_row does. */
+static inline enum px_board_found px_board_find_row(const struct px_board_head *h, const char *key,
+                                                    bool all, struct px_board_user *out)
 {
 	size_t len = strlen(key);
 	uint64_t hash = px_key_hash(key, len);
@@ -369,7 +380,7 @@ static inline enum px_board_found px_board_find_user(const struct px_board_head 
 		bool doubt = false;
 
 		for (uint32_t steps = 0; at != 0 && at <= h->rows && steps < 256; steps++) {
-			enum px_board_found f = px_board_load_user(h, at - 1, out);
+			enum px_board_found f = px_board_load_row(h, at - 1, all, out);
 
 			if (f == PX_BOARD_FOUND && out->state.key_hash == hash &&
 			    out->state.key_len == len && memcmp(out->key, key, len) == 0)
@@ -384,6 +395,12 @@ static inline enum px_board_found px_board_find_user(const struct px_board_head 
 			return PX_BOARD_NONE;
 	}
 	return PX_BOARD_UNKNOWN;
+}
+
+static inline enum px_board_found px_board_find_user(const struct px_board_head *h, const char *key,
+                                                     struct px_board_user *out)
+{
+	return px_board_find_row(h, key, true, out);
 }
 
 /* Copies a cell's current value of n bytes. False: never written, or it changed all the time. */

@@ -53,6 +53,12 @@ enum px_board_found px_board_user(const struct px_board_reader *r, const char *k
 	return px_board_find_user(r->head, key, out);
 }
 
+enum px_board_found px_board_user_state(const struct px_board_reader *r, const char *key,
+                                        struct px_board_user *out)
+{
+	return px_board_find_row(r->head, key, false, out);
+}
+
 uint32_t px_board_end(const struct px_board_reader *r)
 {
 	const uint32_t end = atomic_load_explicit(&r->head->end, memory_order_acquire);

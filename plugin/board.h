@@ -20,6 +20,10 @@ void px_board_close(struct px_board_reader *r); /* NULL is fine */
 enum px_board_found px_board_user(const struct px_board_reader *r, const char *key,
                                   struct px_board_user *out);
 
+/* The same, but without mailbox, subscription and ETag: for who waits while a call does. */
+enum px_board_found px_board_user_state(const struct px_board_reader *r, const char *key,
+                                        struct px_board_user *out);
+
 /*
  * Goes through all users: *at is 0 to begin with. False: there are no more. Who comes or goes meanwhile may be met or not; a row that can't be told is left
  * out and counted in *unknown (may be NULL).

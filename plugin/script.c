@@ -11,7 +11,8 @@ void px_value_text(struct px_value *v, const char *text)
 {
 	v->number = false;
 	v->n = 0;
-	snprintf(v->text, sizeof v->text, "%s", text);
+	v->text[0] = '\0';
+	strncat(v->text, text, sizeof v->text - 1);
 }
 
 void px_value_number(struct px_value *v, int64_t n)
@@ -50,7 +51,7 @@ void px_lookup(const struct px_module *m, enum px_lookup what, const char *aor, 
 
 	px_value_text(out, "unknown");
 	if (px_key_from_aor(aor, n, key) < 0 || silent(m, now.mono_ms) ||
-	    px_board_user(m->board, key, &u) != PX_BOARD_FOUND)
+	    px_board_user_state(m->board, key, &u) != PX_BOARD_FOUND)
 		return;
 	availability = px_board_availability(m->board, &u, now.mono_ms, now.wall_s);
 	switch (what) {

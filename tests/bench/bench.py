@@ -57,6 +57,8 @@ TABLE = {
     "storm_ratio": ("the worker against nta alone", "", (">=", 0.9)),
     "storm_wrong": ("users whom a watcher sees wrong after it", "", ("<=", 0)),
     "storm_options_p99_ms": ("OPTIONS during it, 99 of 100", "ms", ("<=", 100)),
+    "board_lookup_ns": ("$exchange(...) of 100,000 users, board written at full speed", "ns",
+                        ("<=", 1000)),
     "worker_bytes_per_user": ("memory of a user, board included", "B", ("<=", 1536)),
 }
 
@@ -439,6 +441,14 @@ def storming(folder):
     return {"storm_publish_per_s": round(ours), "storm_nta_per_s": round(bare),
             "storm_ratio": round(ours / bare, 3), "storm_wrong": wrong,
             "storm_options_p99_ms": round(percentile(knocking.took, 0.99) * 1000, 1)}
+def looking_up(folder):
+    """board.c: another process writes all the time, and is killed now and then."""
+    done = subprocess.run([BUILD / "bench" / "board", "6000000"], capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    say(f"board: {found}")
+    return {"board_lookup_ns": round(found["board_lookup_ns"])}
 
 
 # ---- the table ----
@@ -458,7 +468,7 @@ def table(rows):
             print(f"{key:24} {value:>10} {unit:3} {verdict(rows[key], target):17} {what}")
 
 
-PARTS = {"parse": parsing, "day": day, "publish": publishing, "cold": cold_starts, "storm": storming,
+PARTS = {"board": looking_up, "parse": parsing, "day": day, "publish": publishing, "cold": cold_starts, "storm": storming,
          "follow": following}
 
 

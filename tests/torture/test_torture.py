@@ -4,17 +4,28 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
 
 from harness import ExchangeSim, Kamailio, Watch, wait_until
 from harness.knocking import Knocking
+from harness.process import ROOT
 from harness.host import Host
 
 
 def p99(values):
     return sorted(values)[int(len(values) * 0.99)]
+
+
+@pytest.mark.limit(1800)
+def test_no_row_is_torn():
+    """A billion look-ups (LOOKUPS) on a board of 100,000 users, its writer at full speed and killed every two million."""
+    lookups = os.environ.get("LOOKUPS", "1000000000")
+    done = subprocess.run([ROOT / "build" / "bench" / "board", lookups], capture_output=True, text=True)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
