@@ -78,7 +78,7 @@ $(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
 # The engine alone, in virtual time.
 $(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c tests/sim/fake.c)
-$(BUILD)/asan/bin/test_engine $(BUILD)/asan/bin/test_walk $(BUILD)/asan/bin/test_remind: $(call objs,asan,tests/sim/fake.c)
+$(BUILD)/asan/bin/test_engine $(BUILD)/asan/bin/test_walk $(BUILD)/asan/bin/test_remind $(BUILD)/asan/bin/test_state: $(call objs,asan,tests/sim/fake.c)
 $(BUILD)/sim: $(call objs,obj,$(wildcard tests/sim/*.c src/core/*.c))
 	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
 

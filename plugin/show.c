@@ -451,6 +451,12 @@ uint64_t px_stat(const struct px_board_reader *b, enum px_stat which, struct px_
 		return c.reminders;
 	case PX_STAT_reminder_failures:
 		return c.reminders_failed;
+	case PX_STAT_active:
+		return c.active;
+	case PX_STAT_reloads:
+		return c.reloads;
+	case PX_STAT_reload_wrong:
+		return c.reload_wrong;
 	case PX_STAT_worker_up:
 		return px_board_silent_ms(b, now.mono_ms) < PX_BOARD_SILENT_MS;
 	case PX_STAT_worker_restarts:
@@ -484,6 +490,7 @@ void px_show_stats(const struct px_board_reader *b, struct px_show_now now,
 	           : c.epoch != (uint32_t)px_board_epoch(b) ? "starting"
 	                                                    : "running");
 	put_time(rows, "started", c.started_at);
+	put_time(rows, "reloaded", c.reloaded_at);
 	rows->text(ctx, "login", NAME(login_name, c.login));
 	rows->text(ctx, "presence_server", c.sip_down ? "down" : "up");
 	for (unsigned i = 0; i < PX_STAT_COUNT; i++)

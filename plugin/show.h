@@ -98,6 +98,9 @@ const char *px_show_health(uint32_t health);
 	X(presence_up, "1: the presence server answers; 0: it is probed")                          \
 	X(reminders, "reminders of meetings that were delivered")                                  \
 	X(reminder_failures, "reminders of meetings that could not be delivered")                  \
+	X(active, "1: this node publishes; 0: it stands by")                                       \
+	X(reloads, "times that settings and files were read again")                                \
+	X(reload_wrong, "complaints of the last time")                                             \
 	X(worker_up, "1: the worker runs; 0: it is silent")                                        \
 	X(worker_restarts, "times that the worker was started again")                              \
 	X(log_lost, "log lines of the worker that found no room")                                  \

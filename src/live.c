@@ -631,32 +631,19 @@ void px_live_gateway_gone(struct px_live *l, int place)
 	*p = (struct place){.leaving = false};
 }
 
-static void restore_gateway(void *arg, const struct px_board_gateway_state *g)
+void px_live_gateway_restore(struct px_live *l, const struct px_board_gateway_state *g,
+                             struct px_now now)
 {
-	const struct {
-		struct px_live *l;
-		struct px_now now;
-	} *at = arg;
 	char why[PX_WHY_MAX] = "";
 	int err = 0;
 
-	if (g->health == PX_BOARD_REMOVED && px_engine_gateway_find(at->l->engine, g->name) >= 0)
-		err = px_live_gateway_remove(at->l, g->name, at->now, why);
+	if (g->health == PX_BOARD_REMOVED && px_engine_gateway_find(l->engine, g->name) >= 0)
+		err = px_live_gateway_remove(l, g->name, now, why);
 	else if (g->health != PX_BOARD_REMOVED && g->health != PX_GW_LEAVING && g->given[0])
-		err = px_live_gateway_add(at->l, g->given, at->now, why);
+		err = px_live_gateway_add(l, g->given, now, why);
 	if (err < 0)
 		px_log(PX_LOG_WARN, "gateway=%s was changed by command and can't be restored: %s",
 		       g->name, why);
-}
-
-void px_live_gateways_restore(struct px_live *l, struct px_board *b, struct px_now now)
-{
-	struct {
-		struct px_live *l;
-		struct px_now now;
-	} at = {l, now};
-
-	px_board_each_gateway(b, restore_gateway, &at);
 }
 
 void px_live_gateways_put(struct px_live *l, struct px_board *b)

@@ -58,8 +58,9 @@ int px_live_gateway_add(struct px_live *l, const char *text, struct px_now now,
                         char why[PX_WHY_MAX]);
 int px_live_gateway_remove(struct px_live *l, const char *name, struct px_now now,
                            char why[PX_WHY_MAX]);
-/* What commands did to gateways, as the board of a former process tells: before load(). */
-void px_live_gateways_restore(struct px_live *l, struct px_board *b, struct px_now now);
+/* What a command to a former process did to a gateway: before load(). */
+void px_live_gateway_restore(struct px_live *l, const struct px_board_gateway_state *g,
+                             struct px_now now);
 /* Nothing is under way there any more. */
 void px_live_gateway_gone(struct px_live *l, int place);
 /* All of them, and those that were removed by command, as they stand on the board. */

@@ -32,6 +32,7 @@
 #include "io/notify.h"
 #include "io/push.h"
 #include "io/sip.h"
+#include "io/state.h"
 #include "io/zone.h"
 #include "live.h"
 #include "px_file.h"
@@ -47,6 +48,7 @@
 	2000 /* ... and so long without an answer: it is likely being stopped as well */
 #define PUBLISH_WINDOW 256 /* more in flight doesn't make a presence server faster */
 #define WALL_JUMP_MS 500
+#define SUBSCRIPTION_MS 1800000 /* without a stream it doesn't live longer */
 #define CHECK_MAX (16 << 20)
 #define CHECK_GOOD_MS 30000 /* so long the outcome of a check is told to whoever asks again */
 
@@ -75,6 +77,12 @@ struct worker {
 	struct px_control *control;
 	int signals;
 
+	struct px_state *state;      /* state_file being written; NULL: none */
+	struct px_state_file *saved; /* as it was found; freed when all is set up */
+	char *state_path;
+	uint64_t identity;
+	bool standby; /* at the start */
+	bool former;  /* the board has what a former worker knew */
 	struct px_live *live;
 	unsigned loaded; /* users that were taken over */
 	unsigned wrong;  /* lines of users_file at the start */
@@ -172,6 +180,25 @@ static void restore_user(void *arg, const struct px_board_user *u)
 		w->loaded++;
 }
 
+/* As the state_file tells: it may be old. */
+static void restore_saved(void *arg, const struct px_board_user *u)
+{
+	struct worker *w = arg;
+	const struct px_now now = px_loop_now(w->loop);
+	struct px_board_user copy = *u;
+
+	if (now.wall.ms - px_state_saved_at(w->saved) > SUBSCRIPTION_MS)
+		copy.subscription[0] = '\0';
+	restore_user(arg, &copy);
+}
+
+static void restore_gateway(void *arg, const struct px_board_gateway_state *g)
+{
+	struct worker *w = arg;
+
+	px_live_gateway_restore(w->live, g, px_loop_now(w->loop));
+}
+
 /* ---- turns ---- */
 
 static void put_user(struct worker *w, uint32_t id, struct px_now now)
@@ -246,6 +273,7 @@ static void beat(struct worker *w, struct px_now now)
 	                                     .strays = px_push_strays(w->push) + px_notify_strays(w->notify),
 	                                     .refused = live.refused,
 	                                     .started_at = w->started_at,
+	                                     .active = px_engine_is_active(w->engine),
 	                                     .reloads = live.reloads,
 	                                     .reload_wrong = live.wrong,
 	                                     .reloaded_at = live.reloaded_at};
@@ -254,6 +282,8 @@ static void beat(struct worker *w, struct px_now now)
 	px_board_counts(w->board, w->engine, also);
 	px_board_beat(w->board, now);
 	px_push_tick(w->push);
+	if (w->state)
+		px_state_turn(w->state, now);
 	w->beat_at = px_after(now, BEAT_MS);
 }
 
@@ -506,7 +536,8 @@ static void command_check(struct worker *w, const char *text, struct px_control_
 }
 
 /* What isn't about one user. */
-static int execute(struct worker *w, const struct px_command *q, char why[PX_WHY_MAX])
+static int execute(struct worker *w, const struct px_command *q, struct px_control_answer *a,
+                   char why[PX_WHY_MAX])
 {
 	const struct px_now now = px_loop_now(w->loop);
 
@@ -514,6 +545,12 @@ static int execute(struct worker *w, const struct px_command *q, char why[PX_WHY
 	case PX_CONTROL_RELOAD:
 		px_live_reload(w->live, now);
 		return -EINPROGRESS;
+	case PX_CONTROL_ACTIVE:
+		if (q->text[0])
+			px_engine_active(w->engine, strcmp(q->text, "on") == 0, now);
+		snprintf(a->said, sizeof a->said, "active=%s",
+		         px_engine_is_active(w->engine) ? "yes" : "no");
+		return 0;
 	case PX_CONTROL_GATEWAY_ADD:
 		return px_live_gateway_add(w->live, q->text, now, why);
 	case PX_CONTROL_GATEWAY_REMOVE:
@@ -541,7 +578,7 @@ static void command(void *arg, const struct px_command *q, struct px_control_ans
 		command_check(arg, q->text, a);
 		return;
 	}
-	a->status = user ? execute_user(arg, q, &why) : execute(arg, q, text);
+	a->status = user ? execute_user(arg, q, &why) : execute(arg, q, a, text);
 	refused = a->status < 0 && a->status != -EINPROGRESS;
 	if (refused)
 		snprintf(a->said, sizeof a->said, "%s", *why ? why : strerror(-a->status));
@@ -896,6 +933,7 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .publish_window = PUBLISH_WINDOW,
 	                             .presence_servers = (unsigned)s->presence_servers,
 	                             .users_max = (uint32_t)s->max_users,
+	                             .standby = w->standby,
 	                             .log_level = (int)s->log_level};
 
 	if (name && concurrency && getrandom(&c.seed, sizeof c.seed, 0) == sizeof c.seed) {
@@ -977,6 +1015,33 @@ static int keep_notes(struct worker *w)
 	return err;
 }
 
+/* Publications are known to one presence server (or several that are used in turn), and mean nothing to another. */
+static uint64_t identity(const struct px_settings *s)
+{
+	uint64_t id = 0;
+
+	for (size_t i = 0; i < s->presence_servers; i++)
+		id = id * 31 +
+		     px_key_hash(s->presence_server[i].uri, strlen(s->presence_server[i].uri));
+	return id;
+}
+
+/* What was kept over the end of all processes, unless there is something newer. */
+static int read_state(struct worker *w, const struct options *o)
+{
+	char why[PX_STATE_WHY];
+
+	if (!w->settings->state_file || o->test)
+		return 0;
+	w->identity = identity(w->settings);
+	w->state_path = strdup(w->settings->state_file);
+	if (!w->state_path)
+		return -ENOMEM;
+	if (!w->former && px_state_read(&w->saved, w->state_path, w->identity, why) < 0)
+		px_log(PX_LOG_ERROR, "%s", why);
+	return 0;
+}
+
 /* Who is to be followed, and what commands to a former worker have changed. */
 static int load(struct worker *w, const struct options *o, struct px_now now)
 {
@@ -993,7 +1058,10 @@ static int load(struct worker *w, const struct options *o, struct px_now now)
 		return err;
 	w->servers = (unsigned)w->settings->presence_servers;
 	w->settings = NULL;
-	px_live_gateways_restore(w->live, w->board, now);
+	if (w->former)
+		px_board_each_gateway(w->board, restore_gateway, w);
+	else if (w->saved)
+		px_state_gateways(w->saved, restore_gateway, w);
 	err = px_live_load(w->live, now);
 	w->wrong = err > 0 ? (unsigned)err : 0;
 	return err < 0 ? err : 0;
@@ -1001,6 +1069,7 @@ static int load(struct worker *w, const struct options *o, struct px_now now)
 
 static int set_up(struct worker *w, const struct options *o)
 {
+	struct px_board_counts was;
 	char why[256];
 	int err = read_settings(o, &w->settings, say_setting, w);
 
@@ -1024,18 +1093,19 @@ static int set_up(struct worker *w, const struct options *o)
 
 	w->wall_offset = now.wall.ms - now.mono.ms;
 	w->started_at = (uint32_t)(now.wall.ms / 1000);
-	if ((err = choose_backend(w)) < 0 || (err = open_http(w)) < 0 || (err = open_sip(w)) < 0)
-		return err;
 	err = px_board_new(&w->board, o->board_fd, (uint32_t)w->settings->max_users,
 	                   PX_BOARD_GATEWAYS_MAX, now, why);
-	if (err < 0)
+	if (err < 0) {
 		px_log(PX_LOG_ERROR, "%s", why);
-	if (err == 0)
-		err = open_push(w);
-	if (err == 0)
-		err = open_notify(w);
-	if (err == 0)
-		err = make_engine(w, now);
+		return err;
+	}
+	w->former = px_board_former(w->board, &was);
+	w->standby = w->settings->standby;
+	if (w->former) /* a restart of the worker alone doesn't change which of the two publishes */
+		w->standby = !was.active;
+	if ((err = read_state(w, o)) < 0 || (err = choose_backend(w)) < 0 || (err = open_http(w)) < 0 || (err = open_sip(w)) < 0 ||
+	    (err = open_push(w)) < 0 || (err = open_notify(w)) < 0 || (err = make_engine(w, now)) < 0)
+		return err;
 	if (err == 0 && o->control_fd >= 0)
 		err = px_control_new(&w->control, w->loop, o->control_fd, command, w);
 	return err < 0 ? err : load(w, o, now);
@@ -1050,7 +1120,14 @@ static void run(struct worker *w)
 	for (unsigned i = 0; i < px_engine_pool(w->engine)->n; i++)
 		gateways += px_engine_pool(w->engine)->gateway[i].health != PX_GW_LEAVING;
 	w->loaded = 0;
-	px_board_each(w->board, restore_user, w);
+	if (w->former)
+		px_board_each(w->board, restore_user, w);
+	else if (w->saved)
+		px_state_users(w->saved, restore_saved, w);
+	px_state_forget(w->saved);
+	w->saved = NULL;
+	if (w->state_path)
+		w->state = px_state_new(w->state_path, w->identity, w->board);
 	px_log(PX_LOG_NOTICE,
 	       "start version=" PX_VERSION
 	       " users=%u gateways=%u presence_servers=%u taken_over=%u",
@@ -1069,6 +1146,10 @@ static void tear_down(struct worker *w)
 	px_buf_free(&w->check_rows);
 	px_control_free(w->control);
 	px_sip_free(w->sip);
+	if (w->loop)
+		px_state_free(w->state, px_loop_now(w->loop));
+	px_state_forget(w->saved);
+	free(w->state_path);
 	px_live_free(w->live);
 	px_notify_free(w->notify);
 	free(w->announce_udp);

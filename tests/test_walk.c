@@ -657,7 +657,7 @@ static void change_gateways(struct walk *w)
 	const unsigned g = rnd(w, w->e->pool.n), n = gateways(w);
 	char name[16];
 
-	switch (rnd(w, 6)) {
+	switch (rnd(w, 7)) {
 	case 0:
 	case 1:
 		snprintf(name, sizeof name, "new%u", named++);
@@ -677,6 +677,10 @@ static void change_gateways(struct walk *w)
 	case 5:
 		if (rnd(w, 3) == 0)
 			px_engine_login_renewed(w->e, w->now);
+		break;
+	case 6:
+		if (rnd(w, 3) == 0)
+			px_engine_active(w->e, !px_engine_is_active(w->e), w->now);
 		break;
 	}
 }
@@ -755,6 +759,7 @@ static void step(struct walk *w, unsigned bad)
 /* The world answers as it should, until everybody must have come to rest. */
 static void calm(struct walk *w)
 {
+	px_engine_active(w->e, true, w->now);
 	if (gateways(w) == 0)
 		assert_true(px_engine_gateway_add(w->e, "last", 8, w->now) >= 0);
 	for (int64_t until = w->now.mono.ms + 3 * 3600000; w->now.mono.ms < until;) {

@@ -521,7 +521,7 @@ int px_engine_user_restore(struct px_engine *e, const char *key, const struct px
 	if (u->on)
 		px_adopt(e, slot, k, now);
 	int64_t left = k->lapses.ms - now.wall.ms;
-	if (k->etag && *k->etag && left > 0 && u->publication.state == PX_PUB_OFF &&
+	if (e->active && k->etag && *k->etag && left > 0 && u->publication.state == PX_PUB_OFF &&
 	    (u->publication.etag = strdup(k->etag))) {
 		/* it stands, but what it says isn't known: the first reading replaces it, a user
 		 * who is off withdraws it */
@@ -549,6 +549,7 @@ struct px_engine *px_engine_new(const struct px_engine_config *c, struct px_now 
 		return NULL;
 	e->config = *c;
 	e->free_slot = PX_NOBODY;
+	e->active = !c->standby;
 	e->wall_offset = now.wall.ms - now.mono.ms;
 	int err = table_grow(e);
 	if (err == 0)
@@ -635,6 +636,7 @@ void px_engine_tick(struct px_engine *e, struct px_now now)
 	}
 	e->wall_offset = offset;
 	px_follow_tick(e, now);
+	px_publish_tick(e, now);
 	while (e->heap_n && px_due(px_user(e, e->heap[0])->due, now)) {
 		uint32_t slot = e->heap[0];
 		struct user *u = px_user(e, slot);
@@ -677,7 +679,8 @@ struct px_mono px_engine_due(const struct px_engine *e, struct px_now now)
 	if (e->heap_n)
 		at = px_earlier(at, px_user(e, e->heap[0])->due);
 	at = px_earlier(at, px_follow_due(e, now));
-	if (e->urgent.n || e->calm.n || e->esc.down)
+	at = px_earlier(at, e->hold_until);
+	if (e->urgent.n || e->calm.n || (e->esc.down && e->active))
 		at = px_earlier(at, px_esc_due(&e->esc, now));
 	if (e->check_why)
 		at = px_earlier(at, e->check_next);

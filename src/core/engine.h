@@ -60,6 +60,7 @@ struct px_engine_config {
 	int32_t (*utc_offset_s)(
 	    struct px_wall w); /* of the clocks that people look at; NULL: UTC */
 	uint32_t users_max;
+	bool standby;  /* begins inactive: px_engine_active() */
 	int log_level; /* enum px_log_level: what is below isn't even formatted */
 	uint32_t seed; /* jitter; the same seed gives the same run */
 };
@@ -176,6 +177,14 @@ void px_engine_login_renewed(struct px_engine *e, struct px_now now);
 int px_engine_user_told(struct px_engine *e, const char *key, const struct px_told *told);
 /* Whether the user isn't reminded of meetings (it is, until this is called). 0 or -ENOENT. */
 int px_engine_user_quiet(struct px_engine *e, const char *key, bool quiet, struct px_now now);
+
+/*
+ * The second of a pair publishes nothing: it reads every calendar each resync, subscribes to none, and forgets its publications, which are the other
+ * one's now. When it becomes active it reads everybody anew and publishes each as soon as that is done; whoever can't be read within 15 s is
+ * published as last known. Nothing happens if it is so already.
+ */
+void px_engine_active(struct px_engine *e, bool active, struct px_now now);
+bool px_engine_is_active(const struct px_engine *e);
 
 void px_engine_http_data(struct px_engine *e, uint64_t id, const char *bytes, size_t n,
                          struct px_now now);

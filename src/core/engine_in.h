@@ -57,6 +57,7 @@
 #define PX_ANSWER_MS 30000
 #define PX_PROBE_MS 10000
 #define PX_PUBLISH_MS 8000
+#define PX_TAKEOVER_MS 15000 /* then who couldn't be read is published as last known */
 #define PX_PUBLISH_PROBE_MS 3000
 /* What was found of a server is doubted so often; without a word about it, a probe is repeated after that. */
 #define PX_VERSION_AGAIN_MS 21600000
@@ -172,6 +173,7 @@ struct user {
 	bool renamed;   /* while reading: the answer will be about another mailbox */
 	bool dirty;     /* a change or a first reading hasn't been read yet */
 	bool touched;   /* its board row must be put */
+	bool told;      /* its publication knows what watchers are to be shown */
 };
 
 struct stream {
@@ -345,6 +347,9 @@ struct px_engine {
 	int64_t wall_offset; /* wall - mono, to notice jumps */
 	uint32_t homeless;
 	uint32_t expires_floor;
+	bool active;
+	struct px_mono active_at; /* since then; what was read before isn't published ... */
+	struct px_mono hold_until; /* ... before then; not set: all is */
 	uint8_t check_epoch;
 	struct px_mono check_next; /* not before then */
 	int64_t check_spacing;
@@ -397,6 +402,7 @@ void px_gateway_lost(struct px_engine *e, int g);
 void px_gateway_back(struct px_engine *e, int g, struct px_now now);
 void px_gateway_heard(struct px_engine *e, int g, struct px_now now); /* a sign of life */
 /* Such subscriptions can't be had there: its users take the next kind. */
+void px_kinds_choose(struct px_engine *e, struct px_now now); /* what can be had has changed everywhere */
 void px_kind_broken(struct px_engine *e, int g, enum px_kind kind, const char *code,
                     const char *detail, struct px_now now);
 /* What an answer says about the server; the verdict may become another one. */
@@ -495,6 +501,7 @@ void px_check_all(
     struct px_engine *e, const char *why,
     struct px_now now); /* now, or when the last one is long enough ago; why: static */
 void px_publish_pump(struct px_engine *e, struct px_now now);
+void px_publish_tick(struct px_engine *e, struct px_now now);
 
 /* engine_remind.c */
 #define PX_MESSAGE_BIT (UINT32_C(1) << 31) /* in an id: a MESSAGE's, not a PUBLISH's */

@@ -31,6 +31,8 @@ static enum px_kind best_kind(const struct px_engine *e, int g)
 	unsigned version = at->version == PX_VERSION_UNKNOWN ? at->trying : at->version;
 	unsigned can = e->config.backend->kinds(version) & e->config.kinds & ~at->broken;
 
+	if (!e->active) /* who stands by subscribes to nothing */
+		return PX_KIND_NONE;
 	for (enum px_kind k = 0; k < PX_KIND_NONE; k++)
 		if (can & PX_KIND_BIT(k))
 			return k;
@@ -65,6 +67,12 @@ static void choose_kind(struct px_engine *e, int g, struct px_now now)
 	e->at[g].kind = e->pool.gateway[g].kind = (uint8_t)kind;
 	if (changed || e->at[g].broken)
 		tell_users(e, g, now);
+}
+
+void px_kinds_choose(struct px_engine *e, struct px_now now)
+{
+	for (int g = 0; g < (int)e->pool.n; g++)
+		choose_kind(e, g, now);
 }
 
 void px_kind_broken(struct px_engine *e, int g, enum px_kind kind, const char *code,

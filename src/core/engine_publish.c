@@ -72,6 +72,62 @@ void px_check_all(struct px_engine *e, const char *why, struct px_now now)
 	px_say(e, PX_LOG_NOTICE, "presence checking why=%s publications=%u", why, n);
 }
 
+/* Is what is known of this user published? */
+static bool publishes(const struct px_engine *e, const struct user *u)
+{
+	return e->active && (e->hold_until.ms == 0 || u->good_at.ms >= e->active_at.ms);
+}
+
+/* What stands is another node's now. */
+static void forget(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	struct user *u = px_user(e, slot);
+
+	if (u->publication.state == PX_PUB_IN_FLIGHT)
+		return; /* its answer is waited for */
+	dequeue(e, slot);
+	px_publication_forget(&u->publication);
+	px_publish_do(e, slot, 0, now);
+	px_user_maybe_free(e, slot);
+}
+
+void px_engine_active(struct px_engine *e, bool active, struct px_now now)
+{
+	if (active == e->active)
+		return;
+	px_say(e, PX_LOG_NOTICE, "active %s users=%u", active ? "off->on" : "on->off", e->users);
+	e->active = active;
+	e->active_at = now.mono;
+	e->hold_until = active ? px_after(now, PX_TAKEOVER_MS) : (struct px_mono){0};
+	e->check_why = NULL;
+	px_kinds_choose(e, now);
+	for (uint32_t s = 0; s < e->end; s++) {
+		if (!px_user(e, s)->used)
+			continue;
+		if (!active)
+			forget(e, s, now);
+		if (px_user(e, s)->used)
+			px_user(e, s)->told = false;
+			px_mark(e, s, READ_COLD, now);
+	}
+}
+
+bool px_engine_is_active(const struct px_engine *e)
+{
+	return e->active;
+}
+
+/* Whoever couldn't be read is published as last known. */
+void px_publish_tick(struct px_engine *e, struct px_now now)
+{
+	if (!px_due(e->hold_until, now))
+		return;
+	e->hold_until = (struct px_mono){0};
+	for (uint32_t s = 0; s < e->end; s++)
+		if (px_user(e, s)->used)
+			px_present(e, s, now);
+}
+
 void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
@@ -92,8 +148,11 @@ static void want(struct px_engine *e, uint32_t slot, const struct saying *doc, s
 	struct user *u = px_user(e, slot);
 
 	/* when it began may become known later, or forgotten: that alone is not worth a PUBLISH */
-	if (u->presence == doc->presence && u->doc_until == doc->until && u->next == doc->next &&
-	    u->doc_next_from == doc->next_from && u->doc_next_until == doc->next_until)
+	const bool same = u->presence == doc->presence && u->doc_until == doc->until &&
+	                  u->next == doc->next && u->doc_next_from == doc->next_from &&
+	                  u->doc_next_until == doc->next_until;
+
+	if (same && (u->told || !publishes(e, u)))
 		return;
 	px_say(e, PX_LOG_DEBUG, "user=%s presence %s->%s", u->key, px_presence_name(u->presence),
 	       px_presence_name(doc->presence));
@@ -103,6 +162,10 @@ static void want(struct px_engine *e, uint32_t slot, const struct saying *doc, s
 	u->next = (uint8_t)doc->next;
 	u->doc_next_from = doc->next_from;
 	u->doc_next_until = doc->next_until;
+	u->told = publishes(e, u);
+	px_user_touch(e, slot);
+	if (!u->told)
+		return;
 	if (doc->presence == PX_AVAILABLE && e->config.publish_unavailable)
 		px_publish_do(e, slot, px_publication_withdraw(&u->publication, now), now);
 	else
@@ -332,6 +395,8 @@ static void check_one(struct px_engine *e, struct px_now now)
 
 void px_publish_pump(struct px_engine *e, struct px_now now)
 {
+	if (!e->active)
+		return;
 	if (e->suspect && !e->esc.down)
 		check_one(e, now);
 	if (e->check_why && px_due(e->check_next, now))
@@ -352,6 +417,8 @@ void px_publish_pump(struct px_engine *e, struct px_now now)
 
 void px_engine_sip_lost(struct px_engine *e, struct px_now now)
 {
+	if (!e->active)
+		return;
 	(void)now;
 	e->suspect = true;
 }
@@ -425,8 +492,11 @@ void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_an
 		       asked);
 	if (e->esc.down && !was_down)
 		px_say(e, PX_LOG_ERROR, "presence up->down why=%s status=%d reason=\"%.60s\"",
-		       why_down(a),
-		       a->status, a->reason ? a->reason : "");
+		       why_down(a), a->status, a->reason ? a->reason : "");
+	if (!e->active) {
+		forget(e, slot, now);
+		return;
+	}
 	px_publish_do(e, slot, todo & ~(unsigned)PX_PUB_LOST, now);
 	if (back) {
 		px_say(e, PX_LOG_NOTICE, "presence down->up");

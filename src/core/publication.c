@@ -116,6 +116,14 @@ static unsigned off(struct px_publication *p)
 	return enter(p, PX_PUB_OFF, never);
 }
 
+void px_publication_forget(struct px_publication *p)
+{
+	const uint32_t seed = p->seed;
+
+	free(p->etag);
+	*p = (struct px_publication){.state = PX_PUB_OFF, .seed = seed};
+}
+
 void px_publication_free(struct px_publication *p)
 {
 	free(p->etag);

@@ -76,6 +76,9 @@ struct px_publication {
 	uint32_t seed;         /* spreads refreshes and retries; fixed per user */
 };
 
+/* It stands for somebody else's account now, who keeps it or withdraws it. Not while it is in flight. */
+void px_publication_forget(struct px_publication *p);
+
 /* What the caller must do after a call. */
 enum {
 	PX_PUB_QUEUE =

@@ -1258,8 +1258,6 @@ unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, vo
 	} table[] = {
 	    {s->subscription == PX_SUBSCRIPTION_STREAMING && webdav,
 	     "subscription=streaming with type=webdav", "give auto, pull or none"},
-	    {s->state_file != NULL, "state_file", "leave it out"},
-	    {s->standby, "standby=yes", "leave it out"},
 	    {s->listen_udp != NULL && !webdav, "listen_udp", "leave it out"},
 	};
 	unsigned n = 0;

@@ -256,6 +256,17 @@ void px_board_beat(struct px_board *b, struct px_now now)
 
 /* ---- users ---- */
 
+const struct px_board_head *px_board_head(const struct px_board *b)
+{
+	return b->head;
+}
+
+bool px_board_former(const struct px_board *b, struct px_board_counts *out)
+{
+	return px_board_load_cell(out, sizeof *out, &b->head->counts.sequence,
+	                          b->head->counts.copy[0]);
+}
+
 void px_board_each(struct px_board *b, px_board_each_h *each, void *arg)
 {
 	uint32_t end = atomic_load_explicit(&b->head->end, memory_order_relaxed);
@@ -483,12 +494,12 @@ void px_board_gateways(struct px_board *b, unsigned n)
 	b->gateways = n < b->head->gateways ? n : b->head->gateways;
 }
 
-void px_board_each_gateway(struct px_board *b, px_board_each_gateway_h *each, void *arg)
+void px_board_each_gateway(const struct px_board *b, px_board_each_gateway_h *each, void *arg)
 {
 	struct px_board_counts c;
 	struct px_board_gateway_state g;
 
-	if (!px_board_load_cell(&c, sizeof c, &b->head->counts.sequence, b->head->counts.copy[0]))
+	if (!px_board_former(b, &c))
 		return;
 	for (uint32_t i = 0; i < c.gateways && i < b->head->gateways; i++) {
 		const struct px_board_gateway *at = px_board_gateway_at(b->head, i);

@@ -24,6 +24,11 @@ int px_board_new(struct px_board **out, int fd, uint32_t users, unsigned gateway
                  struct px_now now, char why[256]);
 void px_board_free(struct px_board *b); /* says that it ended by itself; NULL is fine */
 
+const struct px_board_head *px_board_head(const struct px_board *b); /* to read it as others do */
+
+/* What a former worker told last; false: there was none. */
+bool px_board_former(const struct px_board *b, struct px_board_counts *out);
+
 /* Every user found there (of a former worker). `each` may put and drop. */
 typedef void px_board_each_h(void *arg, const struct px_board_user *u);
 void px_board_each(struct px_board *b, px_board_each_h *each, void *arg);
@@ -43,7 +48,7 @@ void px_board_gateway_removed(struct px_board *b, unsigned i, const char *name);
 void px_board_gateways(struct px_board *b, unsigned n); /* rows of them, from the next counts on */
 /* Every gateway's row of a former worker. */
 typedef void px_board_each_gateway_h(void *arg, const struct px_board_gateway_state *g);
-void px_board_each_gateway(struct px_board *b, px_board_each_gateway_h *each, void *arg);
+void px_board_each_gateway(const struct px_board *b, px_board_each_gateway_h *each, void *arg);
 
 /* 128 random bits in 32 digits, the same for all workers that had or will have this board. */
 void px_board_token(struct px_board *b, char out[33]);

@@ -158,3 +158,32 @@ def test_a_new_password_in_time(world):
     w.wait_right(timeout=15)
     assert not w.said("held", since), w.said("login", since)
     assert w.sim.counters()["failed_logins"] <= 4
+
+
+def test_state_is_kept(world, folder):
+    """Over the end of everything but the servers: CAS, subscription and publication are the same, what
+    was switched off in the file stays as it was, and who is no user any more is withdrawn."""
+    state = folder / "state"
+    w = world(users=8, state_file=state)
+    w.meet(w.aors[0], "-60", "+3600")
+    w.start()
+    homes, publishes = w.homes(), len(w.presence.publishes)
+    subscribes = w.sim.counters()["requests"]["Subscribe"]
+    w.worker.stop()
+    assert state.stat().st_mode & 0o777 == 0o600
+    w.settings["user"] = w.aors[:7]
+    w.worker.write(w.settings)
+    w.worker.start()
+    w.presence.wait_for(w.aors[7], None, timeout=5)
+    w.wait_right(w.aors[:7])
+    assert w.wait_followed(w.aors[:7]) == {aor: homes[aor] for aor in w.aors[:7]}
+    assert w.sim.counters()["requests"]["Subscribe"] == subscribes
+    new = [one for one in w.presence.publishes[publishes:] if one.op == "initial"]
+    assert not new, new
+    # one that is damaged is set aside, and all begins anew
+    w.worker.stop()
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    w.worker.start()
+    w.wait_followed(w.aors[:7])
+    assert w.said("set aside") and (folder / "state.bad").exists()
+    assert not w.presence.problems
