@@ -122,6 +122,7 @@ static int refusal(struct px_remote *r, int err, const char *said)
 		return refuse(r, 404, "%s", *said ? said : "No such user");
 	case -EINVAL:
 	case -ENAMETOOLONG:
+	case -EEXIST:
 		return refuse(r, 400, "%s", said);
 	case -EBUSY:
 		return refuse(r, 503, "%s", said);

@@ -187,3 +187,27 @@ def test_state_is_kept(world, folder):
     w.wait_followed(w.aors[:7])
     assert w.said("set aside") and (folder / "state.bad").exists()
     assert not w.presence.problems
+
+
+def test_reloads_while_calendars_change(world, folder):
+    """Nobody is lost, and nobody is published who hasn't changed."""
+    users = folder / "users"
+    w = world(users=60, cas=3, users_file=users)
+    w.settings["user"] = []
+    w.worker.write(w.settings)
+    residents, guests = w.aors[:50], w.aors[50:]
+    users.write_text("".join(f"{aor}\n" for aor in residents))
+    w.worker.start()
+    w.wait_followed(residents)
+    w.wait_right(residents)
+    before = len(w.presence.publishes)
+    for i in range(6):
+        here = guests if i % 2 == 0 else []
+        w.meet(residents[i], "-60", "+3600")
+        users.write_text("".join(f"{aor}\n" for aor in residents + here))
+        said = reload(w)
+        assert f"users={50 + len(here)} " in said, said
+        w.presence.wait_all({aor: "available" if here else None for aor in guests}, 5)
+        w.wait_right(residents)
+    w.wait_followed(residents)
+    assert len(w.presence.publishes) == before + 6 + 6 * len(guests)
