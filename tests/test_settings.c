@@ -1019,6 +1019,68 @@ static void shows_every_setting_in_both_forms(void **state)
 	px_buf_free(&table);
 }
 
+/* ---- while it runs ---- */
+
+static void names_what_needs_a_restart(void **state)
+{
+	struct px_settings *was = good(BASE "horizon = 7200\nresync = 100\n"),
+	                   *now = good("gateway = https://other;tls_min=1.3\naccount = other\n"
+	                               "password = more\nhorizon = 7200\nresync = 120\n"
+	                               "map = oof=busy\nstandby = yes\nuser = a@h\n"
+	                               "mailbox_domain = x.org\nnote_lang = de\n"
+	                               "presence_server = sip:h\n");
+
+	(void)state;
+	px_buf_free(&heard);
+	heard = px_buf_new(1 << 20);
+	assert_int_equal(px_settings_fixed(was, was, said, NULL), 0);
+	assert_null(heard.data);
+	assert_int_equal(px_settings_fixed(was, now, said, NULL), 5);
+	for (size_t i = 0; i < 5; i++) {
+		static const char *const name[] = {"resync\n", "map\n", "standby\n", "note_lang\n",
+		                                   "presence_server\n"};
+
+		assert_non_null(strstr(heard.data, name[i]));
+	}
+	px_settings_free(was);
+	px_settings_free(now);
+}
+
+static void reads_one_gateway(void **state)
+{
+	struct px_settings *s = good(BASE "ca_file = /etc/all.pem\ntls_min = 1.3\n");
+	struct px_gateway_config g;
+	char why[PX_WHY_MAX];
+	const char *text = " https://Cas9.example.com ;name=nine;concurrency=3 ";
+
+	(void)state;
+	assert_int_equal(px_settings_gateway(s, text, strlen(text), &g, why), 0);
+	assert_string_equal(g.url, "https://cas9.example.com/EWS/Exchange.asmx");
+	assert_string_equal(g.name, "nine");
+	assert_string_equal(g.ca_file, "/etc/all.pem");
+	assert_int_equal(g.tls_min, PX_TLS_1_3);
+	assert_int_equal(g.concurrency, 3);
+	px_gateway_config_free(&g);
+	text = "http://cas9";
+	assert_int_equal(px_settings_gateway(s, text, strlen(text), &g, why), -EINVAL);
+	assert_non_null(strstr(why, "https://"));
+	assert_int_equal(px_settings_gateway(s, "", 0, &g, why), -EINVAL);
+	px_settings_free(s);
+}
+
+/* A line that is wrong says at least whose it is, if it does. */
+static void tells_whose_line_is_wrong(void **state)
+{
+	struct taken t = {.n = 0};
+	const char *text = "a@h,,maybe\nb@h,x\nc@h,,,loud\nc@h,,on\nc@h\nnobody\n\"d@h\n";
+
+	(void)state;
+	assert_int_equal(users(text, strlen(text), NULL, &t), 6);
+	assert_int_equal(t.kept, 4);
+	assert_string_equal(t.text.data, "c@h c@h on remind\n");
+	px_buf_free(&t.text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1032,6 +1094,9 @@ int main(void)
 	    cmocka_unit_test(limits_complaints_and_counts),
 	    cmocka_unit_test(reads_users),
 	    cmocka_unit_test(limits_users),
+	    cmocka_unit_test(names_what_needs_a_restart),
+	    cmocka_unit_test(reads_one_gateway),
+	    cmocka_unit_test(tells_whose_line_is_wrong),
 	    cmocka_unit_test(reads_100000_users_quickly),
 	    cmocka_unit_test(survives_mutations),
 	    cmocka_unit_test(users_survive_mutations),
