@@ -1051,7 +1051,7 @@ static void reads_one_gateway(void **state)
 	struct px_settings *s = good(BASE "ca_file = /etc/all.pem\ntls_min = 1.3\n");
 	struct px_gateway_config g;
 	char why[PX_WHY_MAX];
-	const char *text = " https://Cas9.example.com ;name=nine;concurrency=3 ";
+	const char *text = " https://Cas9.example.com;name=nine;concurrency=3 ";
 
 	(void)state;
 	assert_int_equal(px_settings_gateway(s, text, strlen(text), &g, why), 0);

@@ -104,11 +104,15 @@ void px_engine_active(struct px_engine *e, bool active, struct px_now now)
 	for (uint32_t s = 0; s < e->end; s++) {
 		if (!px_user(e, s)->used)
 			continue;
-		if (!active)
+		if (!active) {
+			px_remind_end(e, s);
 			forget(e, s, now);
-		if (px_user(e, s)->used)
+		}
+		if (px_user(e, s)->used) {
 			px_user(e, s)->told = false;
 			px_mark(e, s, READ_COLD, now);
+			px_remind_plan(e, s, now);
+		}
 	}
 }
 

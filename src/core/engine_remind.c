@@ -44,7 +44,8 @@ struct details {
 
 static bool reminds(const struct px_engine *e, const struct user *u)
 {
-	return e->config.remind_before_s > 0 && u->on && !u->leaving && !u->quiet && !u->stale;
+	return e->active && e->config.remind_before_s > 0 && u->on && !u->leaving && !u->quiet &&
+	       !u->stale;
 }
 
 static struct px_reminder_style style(const struct px_engine *e)
