@@ -42,7 +42,7 @@ static int setup(void **state)
 	                                   .gateways = 2,
 	                                   .gateway_name = name,
 	                                   .gateway_concurrency = concurrency,
-	                                   .subscribe = true,
+	                                   .kinds = PX_KIND_BIT(PX_KIND_STREAM),
 	                                   .horizon_s = 172800,
 	                                   .resync_s = 3600,
 	                                   .stale_after_s = 3600,
@@ -67,9 +67,12 @@ static int setup(void **state)
 		/* some longer than what a row has room for by itself */
 		snprintf(key, sizeof key, "user%d%0*d@example.com", i, i % 4 ? 1 : 150, 0);
 		px_engine_user_put(b.engine, key, key, i % 5, begun);
-		px_engine_user_restore(b.engine, key, i % 2, i % 3 ? "S-1" : NULL,
-		                       i % 2 ? "etag.1" : NULL, false,
-		                       (struct px_wall){WALL + 1800000}, begun);
+		const struct px_known k = {.gateway = i % 2,
+		                           .subscription = i % 3 ? "S-1" : NULL,
+		                           .etag = i % 2 ? "etag.1" : NULL,
+		                           .lapses = {WALL + 1800000}};
+
+		px_engine_user_restore(b.engine, key, &k, begun);
 		px_engine_user(b.engine, (uint32_t)i, &v);
 		px_board_put(b.board, &v, i % 7 ? PX_FROM_FILE : PX_FROM_RPC, "cas2", begun);
 	}

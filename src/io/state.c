@@ -80,16 +80,25 @@ static bool take_text(struct cursor *c, char *to, size_t n)
 static bool take_user(struct cursor *c, struct px_board_user *u)
 {
 	struct px_board_state *s = &u->state;
+	char *blank;
 
 	if (!take(c, s, sizeof *s) || s->etag_len > PX_BOARD_ETAG_MAX)
 		return false;
 	s->trouble[sizeof s->trouble - 1] = '\0';
 	s->on = s->on != 0;
 	s->unsure = s->unsure != 0;
-	return s->used && s->origin <= PX_FROM_SCRIPT && take_text(c, u->key, s->key_len) &&
-	       take_text(c, u->mailbox, s->mailbox_len) &&
-	       take_text(c, u->subscription, s->subscription_len) &&
-	       take_text(c, u->etag, s->etag_len);
+	if (!s->used || s->origin > PX_FROM_SCRIPT || !take_text(c, u->key, s->key_len) ||
+	    !take_text(c, u->mailbox, s->mailbox_len) ||
+	    !take_text(c, u->subscription, s->subscription_len) ||
+	    !take_text(c, u->etag, s->etag_len))
+		return false;
+	u->watermark = 0;
+	blank = strchr(u->subscription, ' ');
+	if (blank) {
+		*blank = '\0';
+		u->watermark = (uint8_t)(blank + 1 - u->subscription);
+	}
+	return true;
 }
 
 static bool take_gateway(struct cursor *c, struct px_board_gateway_state *g)
@@ -222,14 +231,18 @@ static void give(struct out *o, const void *bytes, size_t n)
 static void give_user(struct out *o, const struct px_board_user *u)
 {
 	struct px_board_state s = u->state;
+	char subscription[sizeof u->subscription];
 
+	memcpy(subscription, u->subscription, sizeof subscription);
+	if (u->watermark)
+		subscription[u->watermark - 1] = ' ';
 	/* what can't be told of them is left out */
 	s.mailbox_len = (uint8_t)strlen(u->mailbox);
-	s.subscription_len = (uint8_t)strlen(u->subscription);
+	s.subscription_len = (uint8_t)strlen(subscription);
 	give(o, &s, sizeof s);
 	give(o, u->key, s.key_len);
 	give(o, u->mailbox, s.mailbox_len);
-	give(o, u->subscription, s.subscription_len);
+	give(o, subscription, s.subscription_len);
 	give(o, u->etag, s.etag_len);
 	o->head.users++;
 }
