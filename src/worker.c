@@ -270,7 +270,8 @@ static void beat(struct worker *w, struct px_now now)
 {
 	const struct px_live_counts live = px_live_counts(w->live);
 	const struct px_board_counts also = {.log_lost = px_log_lost(),
-	                                     .strays = px_push_strays(w->push) + px_notify_strays(w->notify),
+	                                     .strays = px_push_strays(w->push) +
+	                                               px_notify_strays(w->notify),
 	                                     .refused = live.refused,
 	                                     .started_at = w->started_at,
 	                                     .active = px_engine_is_active(w->engine),
@@ -1103,8 +1104,9 @@ static int set_up(struct worker *w, const struct options *o)
 	w->standby = w->settings->standby;
 	if (w->former) /* a restart of the worker alone doesn't change which of the two publishes */
 		w->standby = !was.active;
-	if ((err = read_state(w, o)) < 0 || (err = choose_backend(w)) < 0 || (err = open_http(w)) < 0 || (err = open_sip(w)) < 0 ||
-	    (err = open_push(w)) < 0 || (err = open_notify(w)) < 0 || (err = make_engine(w, now)) < 0)
+	if ((err = read_state(w, o)) < 0 || (err = choose_backend(w)) < 0 ||
+	    (err = open_http(w)) < 0 || (err = open_sip(w)) < 0 || (err = open_push(w)) < 0 ||
+	    (err = open_notify(w)) < 0 || (err = make_engine(w, now)) < 0)
 		return err;
 	if (err == 0 && o->control_fd >= 0)
 		err = px_control_new(&w->control, w->loop, o->control_fd, command, w);

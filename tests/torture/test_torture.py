@@ -132,7 +132,6 @@ def test_kills_and_stops(place, folder):
 
 
 @pytest.mark.limit(240)
-<<<<<<< HEAD
 def test_presence_is_away_for_a_minute(folder, new_world):
     """Kamailio with presence killed for 60 s under load, and started empty: each of 2,000 users is right within 10 s of its return,
     seen by subscribing to each (P6, P7)."""
@@ -157,7 +156,9 @@ def test_presence_is_away_for_a_minute(folder, new_world):
             print(f"all right {time.time() - back:.1f} s after its return")
             assert time.time() - back < 10
             assert watch.stop()["problems"] == 0
-=======
+
+
+@pytest.mark.limit(240)
 def test_reload_under_load(place, folder):
     """10,000 users read again ten times while calendars change all the time, a hundred of them coming and going
     and a gateway too: nobody is lost, nobody is published who hasn't changed, the proxy answers."""
@@ -196,4 +197,3 @@ def test_reload_under_load(place, folder):
     # each change once; guests came and went five times, each a publication and its removal
     extra = proxy.stats()["publishes"] - before - len(busy) - 10 * guests
     assert 0 <= extra <= 50, f"{extra} too many"
->>>>>>> 1ddc121 (tests: users read again under load; 10,000 of them in torture)
