@@ -351,7 +351,7 @@ BAD = {
     "password": ({"password_file": "/nowhere/password"}, "password_file: /nowhere/password: No"),
     "users": ({"users_file": "/nowhere/users"}, "users_file: /nowhere/users: No such file"),
     "ca": ({"ca_file": "/nowhere/ca.pem"}, "ca_file: /nowhere/ca.pem: No such file"),
-    "not in this version": ({"subscription": "push"}, "subscription=push can't be done by this"),
+    "no listener": ({"subscription": "push"}, "subscription: push needs listen_http"),
     "worker": ({"worker": "/nowhere/worker"}, "worker: /nowhere/worker: No such file"),
 }
 

@@ -145,7 +145,9 @@ def test_what_is_sent_in_a_row(proxy, script):
     aor = AORS[3]
     for i in range(10):
         assert script("disable", aor) == "true" and script("enable", aor) == "true"
-    wait_until(lambda: proxy.user(aor)["watch"] == "followed", 8, lambda: proxy.user(aor))
+    wait_until(lambda: (proxy.user(aor)["watch"], proxy.user(aor)["enabled"]) == ("followed", "yes"), 8,
+               lambda: proxy.user(aor))
+    time.sleep(0.5)  # and stays so
     assert proxy.user(aor)["enabled"] == "yes"
 
 

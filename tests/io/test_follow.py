@@ -216,8 +216,16 @@ def test_an_old_exchange(world):
 
 
 def test_older_than_streaming(world):
+    """2007 has no streams: its users are followed all the same."""
     w = world(sim=["--version", "2007_SP1"])
+    w.meet(w.aors[0], "-60", "+3600", "oof")
     w.worker.start()
-    said = w.wait_said("older than Exchange 2010 SP1", timeout=10)
-    assert "ErrorInvalidServerVersion" in said[0] or "Schema" in said[0], said[0]
-    wait_until(lambda: not w.presence.publishes, 1, "nothing is published")
+    said = w.wait_said('version=Exchange2007_SP1 subscription=pull', timeout=10)
+    assert 'server="Exchange 8.' in said[0], said[0]
+    w.wait_right(timeout=8)
+
+    def kinds():
+        return [one["kind"] for one in w.sim.request("GET", "/subscriptions")]
+
+    wait_until(lambda: kinds() == ["pull"] * len(w.aors), 8, kinds)
+    assert w.sim.counters()["streams"] == 0

@@ -439,7 +439,7 @@ def slowest_turn(w, seconds):
     while time.monotonic() < end:
         mark, began = w.mark(), time.monotonic()
         w.worker.process.send(signal.SIGHUP)
-        w.wait_said("reload:", timeout=20, since=mark)
+        w.wait_said("notice reload ", timeout=20, since=mark)
         slowest = max(slowest, time.monotonic() - began)
     print(f"slowest turn {slowest * 1000:.0f} ms")
     return slowest
