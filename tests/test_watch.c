@@ -35,7 +35,7 @@ static const struct row table[] = {
     {PX_WATCH_SUBSCRIBING, 0, false, PX_W_TRANSIENT, PX_WATCH_BACKOFF, PX_W_LEAVE},
     /* a refused Subscribe: at once elsewhere, the second time not before a while */
     {PX_WATCH_SUBSCRIBING, 0, false, PX_W_LOST, PX_WATCH_HOMELESS, AGAIN},
-    {PX_WATCH_SUBSCRIBING, 1, false, PX_W_LOST, PX_WATCH_BACKOFF, PX_W_LEAVE},
+    {PX_WATCH_SUBSCRIBING, 1, false, PX_W_LOST, PX_WATCH_BACKOFF, PX_W_LEAVE | PX_W_READ},
     {PX_WATCH_GATHERING, 2, false, PX_W_FOLLOWED, PX_WATCH_FOLLOWED, PX_W_READ},
     {PX_WATCH_GATHERING, 0, false, PX_W_LOST, PX_WATCH_HOMELESS, AGAIN},
     {PX_WATCH_FOLLOWED, 0, false, PX_W_UNFOLLOWED, PX_WATCH_GATHERING, 0},

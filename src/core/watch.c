@@ -52,7 +52,8 @@ static unsigned lose(struct px_watch *w, struct px_now now)
 	/* at the deadline it is assigned again, not just tried again */
 	if (w->failures < PX_WATCH_CIRCLE)
 		w->failures = PX_WATCH_CIRCLE;
-	return back_off(w, PX_W_LEAVE, now);
+	/* what it missed since it was last followed doesn't wait for the next subscription */
+	return back_off(w, PX_W_LEAVE | PX_W_READ, now);
 }
 
 /* What it had missed is read; the next subscription may be had where this one was. */

@@ -18,9 +18,9 @@ def test_a_change_is_seen(new_world, folder):
             w.start()
             watch.wait_for(aor, "available", timeout=8)
             meeting = w.meet(aor, "-60", "+3600")
-            watch.wait_for(aor, "busy", timeout=3)
+            watch.wait_for(aor, "busy", timeout=6)
             w.sim.change_meeting(meeting, status="oof")
-            watch.wait_for(aor, "away", timeout=3)
+            watch.wait_for(aor, "away", timeout=6)
             w.sim.delete_meeting(meeting)
-            watch.wait_for(aor, "available", timeout=3)
+            watch.wait_for(aor, "available", timeout=6)
             assert watch.stop()["problems"] == 0

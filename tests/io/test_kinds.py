@@ -92,6 +92,8 @@ def test_taken_over(world, kind):
     board.start()
     wait_until(lambda: len(w.said("gathering->followed")) == 6, 15, w.log)
     w.wait_right()
+    # an answer that is lost in the kill would leave a publication that nobody knows
+    wait_until(lambda: len(w.said("publication initial status=200")) == 6, 5, w.log)
     before = {one["mailbox"]: one["id"] for one in w.sim.request("GET", "/subscriptions")}
     w.worker.kill()
     w.meet(w.aors[0], "-60", "+3600")
