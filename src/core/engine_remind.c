@@ -151,7 +151,7 @@ void px_remind_due(struct px_engine *e, uint32_t slot, struct px_now now)
 		px_reminder_read(r, now);
 		/* a search beside the calendar would find no meeting, and so nothing to remind of: its path has to be known */
 		if (e->config.remind_details && e->config.backend->details_max > 0 &&
-		    !e->config.backend->locates)
+		    (!e->config.backend->locates || u->folder))
 			ask_for(e, slot, now);
 		else
 			write_from_memory(e, slot, now);
@@ -213,8 +213,10 @@ static bool ask(struct px_engine *e, int gateway, const uint32_t *slot, unsigned
 		d->user[i] = (struct details_user){.slot = slot[i], .generation = u->generation};
 		name[i] = u->mailbox;
 	}
-	if (alone || e->config.backend->details_max == 1)
+	if (alone || e->config.backend->details_max == 1) {
 		q.mailbox = name[0];
+		q.folder = px_user(e, slot[0])->folder;
+	}
 	q.from = (struct px_wall){now.wall.ms / 60000 * 60000};
 	q.until = (struct px_wall){(until / 60000 + 1) * 60000};
 	d->request = px_request_start(e, OWNER_DETAILS, index, gateway, NULL, &q);

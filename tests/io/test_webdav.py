@@ -161,3 +161,26 @@ def test_a_server_without_webdav(world):
     w.worker.start()
     said = w.wait_said("up->down", timeout=8)[0]
     assert "Exchange 2010" in said and "type=ews" in said, said
+
+
+def test_reminders(world):
+    """What, when and where; a private meeting says only that there is one, and who lost the right is told the time."""
+    w = dav(world, remind_before=60, remind_zone="UTC").start()
+    alice, bob, carol = w.aors[:3]
+
+    def meet(aor, **more):
+        one = w.sim.request("POST", "/meetings", {"mailbox": aor, "start": "+62", "end": "+1800", **more})
+        return "–".join(time.strftime("%H:%M", time.gmtime(one[at])) for at in ("start", "end"))
+
+    budget = meet(alice, subject="Budget & more", location="Room 5")
+    doctor = meet(bob, subject="Doctor", location="Hospital", private=True)
+    moved = w.sim.add_meeting(carol, "+300", "+1800", subject="Moved", location="")
+    wait_until(lambda: w.presence.texts(alice) and w.presence.texts(bob), 15,
+               lambda: f"{w.presence.messages}\n{w.log()}")
+    assert w.presence.texts(alice) == [f"Meeting {budget}: Budget & more (Room 5)"]
+    assert w.presence.texts(bob) == [f"Private meeting {doctor}"]
+    w.sim.change_meeting(moved, start="+40")
+    wait_until(lambda: w.presence.texts(carol), 10, w.log)
+    assert w.presence.texts(carol)[0].endswith(": Moved")
+    assert len(w.presence.messages) == 3
+    assert "Budget" not in w.worker.log() and "Doctor" not in w.worker.log()
