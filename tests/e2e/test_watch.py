@@ -10,10 +10,13 @@ import select
 import signal
 import subprocess
 import time
+from xml.etree import ElementTree
 
 import pytest
 
 from harness import BUILD, Kamailio, Notifier, Publisher, Watch, pidf, wait_until
+from harness.process import ROOT
+from harness.sip import Subscriber
 
 numbers = itertools.count(1)
 
@@ -257,6 +260,68 @@ def test_refused(folder, aor):
         watch.stop()
     notifier.close()
     assert len(notifier.subscribes) == 1
+
+
+# What Kamailio makes of golden documents, and what a watcher makes of that: status and activities.
+FIXTURES = ROOT / "sip-fixtures"
+GOLDEN = {"available": ("available", []), "busy": ("busy", ["busy"]), "away": ("away", ["away"]),
+          "busy-beside-a-phone": ("busy", ["busy"]), "away-beside-a-phone": ("away", ["away"]),
+          "withdrawn-beside-a-phone": ("available", [])}
+
+
+def golden(name):
+    head, _, body = (FIXTURES / "notify" / f"{name}.txt").read_text().partition("\n\n")
+    assert f"Content-Length: {len(body.encode())}" in head.split("\n")
+    return body
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_notify_is_understood(folder, notifier, name):
+    aor = "bob@example.com" if "away" in name else "alice@example.com"
+    with Watch(folder, notifier.udp, [aor]) as watch:
+        wait_until(lambda: aor in notifier.dialogs, 5, "SUBSCRIBE")
+        assert notifier.answer(notifier.notify(aor, golden(name))) == 200
+        status, activities = GOLDEN[name]
+        watch.wait_for(aor, status, timeout=3)
+        assert watch.state(aor)["activities"] == activities
+        watch.stop()
+        assert watch.problems == []
+
+
+def test_golden_notify_is_what_kamailio_sends(folder):
+    """The documents as the worker publishes them, alone and beside a phone's."""
+    def parts(body):
+        """Its tuples and persons, in whatever order two publishers' are put together."""
+        root = ElementTree.fromstring(body)
+        return root.attrib, sorted(ElementTree.canonicalize(ElementTree.tostring(one), strip_text=True)
+                                   for one in root)
+
+    def same(body, name):
+        assert parts(body) == parts(golden(name)), name
+
+    def document(name):
+        return (FIXTURES / "pidf" / f"{name}.xml").read_text()
+
+    with Kamailio(folder, clean_s=1, processes=1) as server:
+        publisher, aor = Publisher(server.port), "alice@example.com"
+        with Subscriber(server.port, aor) as seen:
+            seen.next()
+            calendar = publisher.publish(aor, document("available"))["SIP-ETag"]
+            same(seen.next(), "available")
+            calendar = publisher.publish(aor, document("busy"), etag=calendar)["SIP-ETag"]
+            same(seen.next(), "busy")
+            publisher.put(aor)
+            same(seen.next(), "busy-beside-a-phone")
+            publisher.remove(aor, calendar)
+            same(seen.next(), "withdrawn-beside-a-phone")
+        aor = "bob@example.com"
+        with Subscriber(server.port, aor) as seen:
+            seen.next()
+            publisher.publish(aor, document("away"))
+            same(seen.next(), "away")
+            publisher.put(aor)
+            same(seen.next(), "away-beside-a-phone")
+        publisher.close()
 
 
 def test_unsubscribes_at_the_end(folder, notifier, aor):

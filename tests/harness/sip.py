@@ -185,6 +185,41 @@ class Phone:
         self.socket.close()
 
 
+class Subscriber:
+    """Watches one AoR at port, by one SUBSCRIBE over UDP."""
+
+    def __init__(self, port, aor):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(5)
+        me = self.socket.getsockname()[1]
+        self.socket.sendto("\r\n".join([
+            f"SUBSCRIBE sip:{aor} SIP/2.0", f"Via: SIP/2.0/UDP 127.0.0.1:{me};branch=z9hG4bKs{me}",
+            "Max-Forwards: 70", "From: <sip:bob@example.com>;tag=watcher", f"To: <sip:{aor}>",
+            f"Call-ID: subscriber-{me}", "CSeq: 1 SUBSCRIBE", f"Contact: <sip:bob@127.0.0.1:{me}>",
+            "Event: presence", "Accept: application/pidf+xml", "Expires: 600", "Content-Length: 0",
+            "", ""]).encode(), ("127.0.0.1", port))
+
+    def next(self):
+        """The body of the next NOTIFY, with ends of lines as "\\n"."""
+        while True:
+            data, peer = self.socket.recvfrom(65536)
+            head, _, body = data.decode().partition("\r\n\r\n")
+            if not head.startswith("NOTIFY"):
+                continue
+            again = [line for line in head.split("\r\n")[1:]
+                     if line.split(":")[0].lower() in ("via", "from", "to", "call-id", "cseq")]
+            self.socket.sendto("\r\n".join(["SIP/2.0 200 OK", *again, "Content-Length: 0", "", ""]).encode(),
+                               peer)
+            return body.replace("\r\n", "\n")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+
 class Notifier:
     """A presence server that is told what to say. It accepts every SUBSCRIBE; notify() then sends
     in the dialog of that subscriber whatever the test wants, right or wrong. dialogs: AoR ->
