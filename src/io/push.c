@@ -42,6 +42,7 @@ struct px_push {
 	char token[PX_PUSH_TOKEN + 1];
 	px_push_h *heard;
 	void *arg;
+	unsigned request_ms;
 	size_t bodies; /* bytes of all that are being read */
 	uint64_t strays;
 	struct connection *first;
@@ -214,9 +215,16 @@ void px_push_tick(struct px_push *p)
 	if (!p)
 		return;
 	const struct px_now now = px_loop_now(p->loop);
-	for (struct connection *k = p->first; k; k = k->next)
-		if (now.mono.ms - k->since.ms > REQUEST_MS)
+	for (struct connection *k = p->first; k; k = k->next) {
+		char c;
+
+		/* the library doesn't see an end that came together with the bytes it read last */
+		if (now.mono.ms - k->since.ms > p->request_ms ||
+		    recv(k->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 			shutdown(k->fd, SHUT_RDWR);
+	}
+	/* at its limit the library stops listening, and begins again only in a later round than the one that made room */
+	run(p);
 }
 
 /* ---- making and ending ---- */
@@ -288,6 +296,7 @@ int px_push_new(struct px_push **out, struct px_loop *loop, const struct px_push
 	p->epoll = -1;
 	p->heard = c->heard;
 	p->arg = c->arg;
+	p->request_ms = c->request_ms ? c->request_ms : REQUEST_MS;
 	snprintf(p->token, sizeof p->token, "%s", c->token);
 	p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	fd = p->timer < 0 ? -errno : bound(c->listen);
@@ -301,7 +310,7 @@ int px_push_new(struct px_push **out, struct px_loop *loop, const struct px_push
 	                          MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
 	                          CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 	                          CONNECTIONS_PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT,
-	                          (unsigned)(REQUEST_MS / 1000), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	                          (p->request_ms + 999) / 1000, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 	                          (size_t)CONNECTION_MEMORY, MHD_OPTION_NOTIFY_COMPLETED, on_end, p,
 	                          MHD_OPTION_NOTIFY_CONNECTION, on_connection, p, MHD_OPTION_END);
 	if (!p->mhd) {

@@ -29,13 +29,15 @@ struct px_push_config {
 	const char *token;  /* copied */
 	px_push_h *heard;   /* called from the library: only tell and mark */
 	void *arg;
+	unsigned request_ms; /* for one request; 0: 30 s */
 };
 
 /* 0 or a negative errno, with a line for the operator in why; *out on success only. */
 int px_push_new(struct px_push **out, struct px_loop *loop, const struct px_push_config *c,
                 char why[PX_PUSH_WHY]);
 void px_push_free(struct px_push *p); /* NULL is fine */
-void px_push_tick(struct px_push *p); /* at least every few seconds: ends what takes too long */
+/* At least every few seconds: ends what takes too long and who has gone, listens again after the limit. May call heard. */
+void px_push_tick(struct px_push *p);
 
 uint64_t px_push_strays(const struct px_push *p); /* requests refused unread; NULL: 0 */
 
