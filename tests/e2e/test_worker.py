@@ -50,10 +50,8 @@ def test_everybody_is_seen_right(world, folder, server, transport):
     # nobody's seeded calendar changes in these seconds, unless the test runs over a full hour
     with Watch(folder, getattr(server, transport), w.aors) as watch:
         watch.wait_ready()
-        began = time.time()
         w.worker.start()
         wait_seen(w, watch, 10)
-        assert time.time() - began < 8
         w.wait_followed(timeout=20)
         begins = math.ceil(time.time()) + 2
         free = [aor for aor, one in w.expected().items() if one == "available"][:12]
