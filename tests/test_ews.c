@@ -1646,6 +1646,43 @@ static void kinds_by_version(void **state)
 	}
 }
 
+static void automatic_replies_by_version(void **state)
+{
+	(void)state;
+	assert_int_equal(px_ews.oof_max(PX_EWS_2007_SP1), 1);
+	assert_int_equal(px_ews.oof_max(PX_EWS_2010_SP1), PX_EWS_OOF_MAX);
+	assert_int_equal(px_ews.oof_max(PX_EWS_2013), PX_EWS_OOF_MAX);
+}
+
+/* MergedFreeBusy's 4 is what the server's version makes of it, 5 is no data everywhere. */
+static void a_digit_by_version(void **state)
+{
+	static const struct {
+		const char *major, *status;
+	} row[] = {{"8", "nodata"}, {"14", "nodata"}, {"15", "workingelsewhere"}};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(row); i++) {
+		char text[3000], want[300];
+
+		snprintf(
+		    text, sizeof text,
+		    "<s:Envelope xmlns:s='" PX_EWS_SOAP
+		    "'><s:Header><ServerVersionInfo xmlns='" PX_EWS_TYPES
+		    "' MajorVersion='%s' MinorVersion='1' MajorBuildNumber='2'/></s:Header><s:Body>"
+		    "<GetUserAvailabilityResponse xmlns='" PX_EWS_MESSAGES
+		    "' xmlns:t='" PX_EWS_TYPES "'><FreeBusyResponseArray>" MAILBOX(
+		        TYPE("MergedOnly") DIGITS("040000000000000000000005")) "</FreeBusyResponseArray>"
+		    "</GetUserAvailabilityResponse></s:Body></s:Envelope>",
+		    row[i].major);
+		snprintf(want, sizeof want,
+		         "calendar 0\n  11-23T08:05:00Z 11-23T08:10:00Z %s\n"
+		         "  11-23T09:55:00Z 11-23T10:00:00Z nodata\n",
+		         row[i].status);
+		says(hear(PX_ASK_READ, 1, text, &fine), PX_V_OK, "", want);
+	}
+}
+
 /* Every request and sample in the fixtures is used by a test. */
 static void no_fixture_is_forgotten(void **state)
 {
@@ -1671,6 +1708,8 @@ int main(void)
 	    cmocka_unit_test(calls_that_are_none),
 	    cmocka_unit_test(a_server_says_what_it_is),
 	    cmocka_unit_test(kinds_by_version),
+	    cmocka_unit_test(automatic_replies_by_version),
+	    cmocka_unit_test(a_digit_by_version),
 	    cmocka_unit_test(requests_are_as_written_down),
 	    cmocka_unit_test(a_request_says_whose_server_it_is_for),
 	    cmocka_unit_test(a_request_that_does_not_fit_says_so),

@@ -337,11 +337,14 @@ static enum px_status busy_type(const char *s, size_t n)
 	                                      : PX_NODATA;
 }
 
-/* MergedFreeBusy: a digit for each slot of the window (MS-OXWAVLS); 4 was no data first and
- * something else later. */
+/* MergedFreeBusy: a digit for each slot of the window (MS-OXWAVLS). 4 was no data before Exchange
+ * 2013 (15.0), and is WorkingElsewhere since; a server that doesn't say what it is isn't known to
+ * mean that. */
 static void mailbox_digits(struct px_parse *p, struct mailbox *b)
 {
-	static const enum px_status status[] = {PX_FREE, PX_TENTATIVE, PX_BUSY, PX_OOF};
+	const enum px_status status[] = {
+	    PX_FREE, PX_TENTATIVE, PX_BUSY,
+	    PX_OOF,  p->major >= 15 ? PX_WORKINGELSEWHERE : PX_NODATA};
 	const char *digit = b->digits.len ? b->digits.data : "";
 
 	if (strspn(digit, "0123456789") != b->digits.len)
@@ -364,7 +367,7 @@ static void mailbox_digits(struct px_parse *p, struct mailbox *b)
 			    p, b,
 			    (struct px_interval){.start = {at},
 			                         .end = {at + (int64_t)run * PX_EWS_SLOT_MS},
-			                         .status = digit[i] < '4' ? status[digit[i] - '0']
+			                         .status = digit[i] < '5' ? status[digit[i] - '0']
 			                                                  : PX_NODATA});
 	}
 }
@@ -1070,10 +1073,10 @@ static int notified(const char *bytes, size_t n, px_item_h *said, void *arg)
 	return items;
 }
 
+/* 2007 has no GetMailTips. */
 static size_t oof_max(unsigned version)
 {
-	(void)version;
-	return PX_EWS_OOF_MAX;
+	return version == PX_EWS_2007_SP1 ? 1 : PX_EWS_OOF_MAX;
 }
 
 const struct px_backend px_ews = {.name = "ews",

@@ -41,10 +41,24 @@ static bool is_there(const struct user *u, int g)
 	       u->watch.state != PX_WATCH_PARKED && u->watch.state != PX_WATCH_HOMELESS;
 }
 
+static size_t at_once(const struct px_engine *e, int g)
+{
+	const unsigned version = e->at[g].version;
+
+	return e->config.backend->oof_max(version == PX_VERSION_UNKNOWN ? 0 : version);
+}
+
+/* The gateway can't do otherwise; more than that a batch failed, and its members are doubted. */
+static bool one_by_one(const struct px_engine *e, int g)
+{
+	return e->at[g].oof.single || at_once(e, g) == 1;
+}
+
 static size_t most(const struct px_engine *e, int g)
 {
-	const struct oof *o = &e->at[g].oof;
-	size_t n = o->single || o->doubted ? 1 : e->config.backend->oof_max(0);
+	if (one_by_one(e, g) || e->at[g].oof.doubted)
+		return 1;
+	const size_t n = at_once(e, g);
 
 	return n < PX_READ_USERS ? n : PX_READ_USERS;
 }
@@ -80,7 +94,7 @@ static void pick_next(struct px_engine *e, int g, struct px_now now)
 	if (o->cursor >= e->end)
 		o->cursor = 0;
 	if (o->n && users)
-		spacing = (o->single ? PX_OOF_SINGLE_MS : PX_OOF_MS) * (int64_t)o->n / users;
+		spacing = (one_by_one(e, g) ? PX_OOF_SINGLE_MS : PX_OOF_MS) * (int64_t)o->n / users;
 	o->next = px_after(now, spacing > PX_COLD_SPACING_MS ? spacing : PX_COLD_SPACING_MS);
 }
 
