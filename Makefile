@@ -37,7 +37,7 @@ UNITBIN  := $(patsubst tests/%.c,$(BUILD)/asan/bin/%,$(UNIT))
 say       = $(if $(V),,@echo '  $(1)';)
 
 .DEFAULT_GOAL := all
-.PHONY: all kamailio opensips docs install uninstall deps demo settings-table check check-unit check-io check-hosts check-peers bench fuzz torture layers lint clean asan sim settings-table
+.PHONY: all kamailio opensips docs install uninstall deps demo settings-table check check-unit check-io check-hosts check-table check-peers bench fuzz torture layers lint clean asan sim settings-table
 .SECONDARY:
 
 all: $(addprefix $(BUILD)/,$(PROGRAMS))
@@ -176,6 +176,10 @@ check-io: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
 	tests/run io
 check-hosts: $(addprefix $(BUILD)/asan/,$(PROGRAMS)) kamailio $(WITH_OPENSIPS)
 	tests/run hosts
+
+# every version of Exchange by every kind of subscription and every login: 36 workers at once, so by itself
+check-table: $(addprefix $(BUILD)/asan/,$(PROGRAMS))
+	/usr/bin/python3 -m pytest -v tests/io/table.py
 
 # clients that others wrote, against exchange-sim; not part of check: needs Node.js, npm and its registry
 check-peers: $(BUILD)/exchange-sim $(BUILD)/pua_exchange_worker

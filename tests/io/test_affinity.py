@@ -56,6 +56,7 @@ def test_a_group_stays_together(world, affinity):
     assert w.sim.counters()["misrouted"] == 0
 
 
+@pytest.mark.limit(120)
 @pytest.mark.parametrize("affinity", ["cookie", "anchor", "exchangecookie"])
 def test_a_server_fails_over(world, affinity):
     """Its subscriptions are gone, what led there leads nowhere: its users, and no others, get new
@@ -69,7 +70,7 @@ def test_a_server_fails_over(world, affinity):
     assert dropped == len(its)
     for aor in its:
         w.meet(aor, "-60", "+3600")
-    w.wait_followed(timeout=25)
+    w.wait_followed(timeout=45)  # who is refused twice in a row waits up to half a minute
     w.wait_right(timeout=8)
     after = subscriptions(w)
     assert {aor for aor in w.aors if after[aor]["id"] != before[aor]["id"]} == set(its)
