@@ -160,7 +160,7 @@ void px_gateway_config_free(struct px_gateway_config *g);
 
 /*
  * Names the settings that differ and can't change while the worker runs: all but gateways and what is said for all of them, the
- * account and its password, and users. How many there are. (Neither may have lost its lists.)
+ * account and its password, the login at the presence server, and users. How many there are. (Neither may have lost its lists.)
  */
 unsigned px_settings_fixed(const struct px_settings *was, const struct px_settings *now,
                            px_said_h *said, void *arg);

@@ -42,6 +42,7 @@ enum phase { IDLE, PUTTING, REMOVING };
 struct px_live {
 	struct px_engine *engine;
 	struct px_http *http;
+	struct px_sip *sip;
 	const char *root;
 	struct px_settings *settings;
 	int (*read)(void *arg, struct px_settings **out, px_said_h *said, void *said_arg);
@@ -70,7 +71,7 @@ struct px_live {
 	/* the report */
 	unsigned users, added, removed_users, changed, switched, refused_now, complaints;
 	struct px_buf gateways_added, gateways_removed, gateways_changed, restart, wrong;
-	const char *login;
+	const char *login, *sip_login;
 
 	unsigned refused, reloads, last_complaints;
 	uint32_t reloaded_at;
@@ -89,7 +90,7 @@ static void begin_report(struct px_live *l)
 	}
 	l->users = l->added = l->removed_users = l->changed = l->switched = l->refused_now = 0;
 	l->complaints = 0;
-	l->login = "unchanged";
+	l->login = l->sip_login = "unchanged";
 }
 
 static void list(struct px_buf *b, const char *text)
@@ -141,9 +142,10 @@ bool px_live_ended(struct px_live *l, char said[PX_CONTROL_SAID_MAX + 1])
 	n = snprintf(
 	    said, PX_CONTROL_SAID_MAX + 1,
 	    "users=%u\nadded=%u\nremoved=%u\nchanged=%u\nswitched=%u\nrefused=%u\nlogin=%s\n"
+	    "sip_login=%s\n"
 	    "gateways_added=%s\ngateways_removed=%s\ngateways_changed=%s\n",
 	    l->users, l->added, l->removed_users, l->changed, l->switched, l->refused_now, l->login,
-	    text_of(&l->gateways_added), text_of(&l->gateways_removed),
+	    l->sip_login, text_of(&l->gateways_added), text_of(&l->gateways_removed),
 	    text_of(&l->gateways_changed));
 	if (n > 0 && n < PX_CONTROL_SAID_MAX)
 		snprintf(said + n, (size_t)(PX_CONTROL_SAID_MAX + 1 - n),
@@ -751,13 +753,31 @@ static void apply_login(struct px_live *l, const struct px_settings *s, struct p
 	}
 }
 
-/* io/http has it, and nobody else needs it. */
-static void forget_password(struct px_settings *s)
+static void apply_sip_login(struct px_live *l, const struct px_settings *s, struct px_now now)
 {
-	if (s->password)
-		explicit_bzero(s->password, strlen(s->password));
-	free(s->password);
-	s->password = NULL;
+	const int changed = px_sip_login(l->sip, s->sip_user, s->sip_password);
+
+	if (changed == 1) {
+		l->sip_login = "renewed";
+		px_engine_sip_login_renewed(l->engine, now);
+	} else if (changed < 0) {
+		complain(l, "sip_user: out of memory");
+	}
+}
+
+static void wipe(char **secret)
+{
+	if (*secret)
+		explicit_bzero(*secret, strlen(*secret));
+	free(*secret);
+	*secret = NULL;
+}
+
+/* io/http and io/sip have them, and nobody else needs them. */
+static void forget_passwords(struct px_settings *s)
+{
+	wipe(&s->password);
+	wipe(&s->sip_password);
 }
 
 /* Takes the settings anew. False: they stay as they were, and what is wrong was said. */
@@ -777,9 +797,10 @@ static bool take_settings(struct px_live *l, struct px_now now)
 	px_settings_fixed(l->settings, s, needs_restart, l);
 	apply_gateways(l, s, now);
 	apply_login(l, s, now);
+	apply_sip_login(l, s, now);
 	px_settings_free(l->settings);
 	l->settings = s;
-	forget_password(s);
+	forget_passwords(s);
 	return true;
 }
 
@@ -849,10 +870,11 @@ static void end(struct px_live *l, struct px_now now)
 	l->reloaded_at = (uint32_t)(now.wall.ms / 1000);
 	px_log(l->complaints ? PX_LOG_WARN : PX_LOG_NOTICE,
 	       "reload users=%u added=%u removed=%u changed=%u wrong=%u login=%s "
+	       "sip_login=%s "
 	       "gateways_added=\"%s\" "
 	       "gateways_removed=\"%s\" gateways_changed=\"%s\"%s",
 	       l->users, l->added, l->removed_users, l->changed, l->complaints, l->login,
-	       text_of(&l->gateways_added), text_of(&l->gateways_removed),
+	       l->sip_login, text_of(&l->gateways_added), text_of(&l->gateways_removed),
 	       text_of(&l->gateways_changed),
 	       !l->whole[PX_FROM_FILE] ? ": nobody of users_file is removed until it is right"
 	                               : "");
@@ -913,12 +935,13 @@ int px_live_new(struct px_live **out, const struct px_live_config *c)
 	}
 	l->engine = c->engine;
 	l->http = c->http;
+	l->sip = c->sip;
 	l->root = c->root;
 	l->settings = c->settings;
 	l->read = c->read;
 	l->arg = c->arg;
 	l->table_fd = c->table_fd;
-	forget_password(l->settings);
+	forget_passwords(l->settings);
 	begin_report(l);
 	*out = l;
 	return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * live.h - users, gateways, account and password as they are wanted: at the start, when they are read again, and by command.
+ * live.h - users, gateways, account and passwords as they are wanted: at the start, when they are read again, and by command.
  *
  * What is wanted comes from sources: settings, users_file, commands. A reading begins with everything being parsed and checked. A source that can't be
  * read, or has something wrong that isn't one user's line, changes nothing; the others count all the same. Then users are compared by key and
@@ -13,6 +13,7 @@
 #include "core/engine.h"
 #include "io/board.h"
 #include "io/http.h"
+#include "io/sip.h"
 #include "px_control.h"
 #include "px_settings.h"
 
@@ -21,6 +22,7 @@ struct px_live;
 struct px_live_config {
 	struct px_engine *engine; /* it has the settings' gateways, in their order; so has http */
 	struct px_http *http;
+	struct px_sip *sip;
 	struct px_settings *
 	    settings; /* taken, unless new() fails; without what users they list when load() has ended */
 	/* Reads the settings again: 0 and *out, the caller's to free; or a negative errno, and what is wrong was said. */

@@ -1048,6 +1048,7 @@ static int load(struct worker *w, const struct options *o, struct px_now now)
 {
 	const struct px_live_config c = {.engine = w->engine,
 	                                 .http = w->http,
+	                                 .sip = w->sip,
 	                                 .settings = w->settings,
 	                                 .read = read_again,
 	                                 .arg = w,

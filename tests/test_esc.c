@@ -209,6 +209,31 @@ static void a_login_is_refused(void **state)
 	assert_true(px_esc_may_send(&e, at(1)));
 }
 
+/* Whoever waits because of the old one needn't; what a server wished holds. */
+static void there_is_another_login(void **state)
+{
+	struct px_esc e = fresh(2);
+
+	(void)state;
+	one(&e, PX_ESC_DENIED, 0);
+	sends(&e, 1);
+	assert_false(px_esc_ended(&e, PX_ESC_PAUSE, 30, 1, at(2)));
+	assert_int_equal(e.current, 1);
+	assert_int_equal(due_in(&e, 2), 30000);
+	px_esc_login_renewed(&e, at(1000));
+	assert_int_equal(due_in(&e, 1000), 29002);
+	e = fresh(1);
+	px_esc_login_renewed(&e, at(0));
+	assert_false(e.down);
+	one(&e, PX_ESC_DENIED, 0);
+	px_esc_login_renewed(&e, at(1000));
+	sends(&e, 1000);
+	/* while that is under way, one is enough */
+	px_esc_login_renewed(&e, at(1001));
+	assert_false(px_esc_may_send(&e, at(1001)));
+	assert_true(ends(&e, PX_ESC_ALIVE, 1000, 1003));
+}
+
 static void answers_but_serves_nobody(void **state)
 {
 	struct px_esc e = fresh(1);
@@ -633,6 +658,7 @@ int main(void)
 	    cmocka_unit_test(what_was_sent_before_it_went_down_is_no_news),
 	    cmocka_unit_test(asked_to_pause),
 	    cmocka_unit_test(a_login_is_refused),
+	    cmocka_unit_test(there_is_another_login),
 	    cmocka_unit_test(answers_but_serves_nobody),
 	    cmocka_unit_test(several_servers_take_turns),
 	    cmocka_unit_test(the_window_holds),

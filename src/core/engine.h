@@ -173,6 +173,8 @@ int px_engine_gateway_find(const struct px_engine *e,
 void px_engine_gateway_concurrency(struct px_engine *e, int gateway, unsigned n, struct px_now now);
 /* What is sent from now on goes with another account or password: it is tried once, at one gateway. */
 void px_engine_login_renewed(struct px_engine *e, struct px_now now);
+/* The same at the presence server: whoever was refused for the old one is tried at once. */
+void px_engine_sip_login_renewed(struct px_engine *e, struct px_now now);
 /* Of what meetings an earlier process reminded the user, before the first pump. 0 or -ENOENT. */
 int px_engine_user_told(struct px_engine *e, const char *key, const struct px_told *told);
 /* Whether the user isn't reminded of meetings (it is, until this is called). 0 or -ENOENT. */

@@ -427,6 +427,24 @@ void px_engine_sip_lost(struct px_engine *e, struct px_now now)
 	e->suspect = true;
 }
 
+/* Whoever backs off goes now. */
+static void retry_all(struct px_engine *e, struct px_now now)
+{
+	for (uint32_t s = 0; s < e->end; s++) {
+		struct user *u = px_user(e, s);
+
+		if (u->used && u->publication.state == PX_PUB_BACKOFF)
+			px_publish_do(e, s, px_publication_retry(&u->publication, now), now);
+	}
+}
+
+void px_engine_sip_login_renewed(struct px_engine *e, struct px_now now)
+{
+	px_say(e, PX_LOG_NOTICE, "presence login renewed");
+	px_esc_login_renewed(&e->esc, now);
+	retry_all(e, now);
+}
+
 static const char *why_down(const struct px_sip_answer *a)
 {
 	switch (a->fail) {
@@ -504,12 +522,7 @@ void px_engine_sip_done(struct px_engine *e, uint64_t id, const struct px_sip_an
 	px_publish_do(e, slot, todo & ~(unsigned)PX_PUB_LOST, now);
 	if (back) {
 		px_say(e, PX_LOG_NOTICE, "presence down->up");
-		for (uint32_t s = 0; s < e->end; s++) {
-			struct user *w = px_user(e, s);
-			if (w->used && w->publication.state == PX_PUB_BACKOFF)
-				px_publish_do(e, s, px_publication_retry(&w->publication, now),
-				              now);
-		}
+		retry_all(e, now);
 		px_check_all(e, "server_back", now);
 	} else if (lost) {
 		px_check_all(e, "unknown_etag", now);

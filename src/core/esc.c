@@ -81,6 +81,13 @@ static void next_server(struct px_esc *e, struct px_now now)
 	e->current = best;
 }
 
+/* The server in use is left alone for so long. */
+static void pause_for(struct px_esc *e, enum px_esc_word word, int64_t ms, struct px_now now)
+{
+	e->paused_until[e->current] = px_after(now, ms);
+	e->denied[e->current] = word == PX_ESC_DENIED;
+}
+
 static void probe_at(struct px_esc *e, struct px_mono at)
 {
 	struct px_mono paused = e->paused_until[e->current];
@@ -115,7 +122,7 @@ static void go_down(struct px_esc *e, enum px_esc_word word, struct px_now now)
 	e->down = true;
 	e->since = now.mono;
 	if (word == PX_ESC_DENIED)
-		e->paused_until[e->current] = px_after(now, DENIED_MS);
+		pause_for(e, word, DENIED_MS, now);
 	e->failed_in_a_row = e->unsure_in_a_row = e->denied_in_a_row = 0;
 	next_server(e, now);
 	/* another server needn't wait for this one's failure, and this one has said for how long */
@@ -226,11 +233,11 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 		            : retry_after_s > PAUSE_MAX_S ? PAUSE_MAX_S
 		                                          : retry_after_s;
 
-		e->paused_until[e->current] = px_after(now, s * 1000);
+		pause_for(e, word, s * 1000, now);
 	}
 	if (e->down) { /* the probe failed */
 		if (word == PX_ESC_DENIED)
-			e->paused_until[e->current] = px_after(now, DENIED_MS);
+			pause_for(e, word, DENIED_MS, now);
 		next_server(e, now);
 		probe_at(e, e->probe_at);
 	} else {
@@ -240,6 +247,17 @@ bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s
 			go_down(e, word, now);
 	}
 	return false;
+}
+
+void px_esc_login_renewed(struct px_esc *e, struct px_now now)
+{
+	for (unsigned i = 0; i < e->servers; i++)
+		if (e->denied[i]) {
+			e->paused_until[i] = never;
+			e->denied[i] = false;
+		}
+	if (e->down && !e->probing)
+		probe_at(e, now.mono);
 }
 
 struct px_mono px_esc_due(const struct px_esc *e, struct px_now now)

@@ -28,7 +28,8 @@ struct px_esc {
 	struct px_mono probe_at; /* DOWN: when the next may go */
 	struct px_mono since; /* when it went DOWN last: what was sent before tells nothing new */
 	struct px_mono alive_at;                         /* the newest ALIVE */
-	struct px_mono paused_until[PX_ESC_SERVERS_MAX]; /* as the server wished */
+	struct px_mono paused_until[PX_ESC_SERVERS_MAX]; /* as the server wished, or DENIED */
+	bool denied[PX_ESC_SERVERS_MAX];                 /* which of the two */
 	bool works;                                      /* it has answered, ever */
 	unsigned failed_in_a_row, denied_in_a_row;
 	unsigned unsure_in_a_row;
@@ -60,6 +61,8 @@ void px_esc_sent(struct px_esc *e, struct px_now now);
  */
 bool px_esc_ended(struct px_esc *e, enum px_esc_word word, int64_t retry_after_s, int64_t took_ms,
                   struct px_now now);
+/* There is another login: who was DENIED because of the old one needn't wait. */
+void px_esc_login_renewed(struct px_esc *e, struct px_now now);
 /* The next moment may_send() can become true by itself (probe interval, rate). Not set: it is true already, or only an answer can change it. */
 struct px_mono px_esc_due(const struct px_esc *e, struct px_now now);
 

@@ -1178,9 +1178,9 @@ static bool same(const struct setting *t, const struct px_settings *a, const str
 unsigned px_settings_fixed(const struct px_settings *was, const struct px_settings *now,
                            px_said_h *said, void *arg)
 {
-	static const char *const live[] = {"gateways_file", "account",       "password",
-	                                   "password_file", "ca_file",       "tls_min",
-	                                   "users_file",    "mailbox_domain"};
+	static const char *const live[] = {
+	    "gateways_file", "account",    "password",       "password_file", "ca_file",
+	    "tls_min",       "users_file", "mailbox_domain", "sip_user",      "sip_password_file"};
 	unsigned n = 0;
 
 	for (size_t i = 0; i < ROWS; i++) {

@@ -939,10 +939,33 @@ static bool needs_tls(const struct px_sip *s)
 	return false;
 }
 
-static int keep(char **to, const char *from)
+static void wipe(char *s)
 {
-	*to = from ? strdup(from) : NULL;
-	return from && !*to ? -ENOMEM : 0;
+	if (s)
+		explicit_bzero(s, strlen(s));
+	free(s);
+}
+
+int px_sip_login(struct px_sip *s, const char *user, const char *password)
+{
+	char *u = user ? strdup(user) : NULL, *p = strdup(password ? password : "");
+
+	if (!p || (user && !u)) {
+		free(u);
+		wipe(p);
+		return -ENOMEM;
+	}
+	const bool same = s->password && strcmp(s->password, p) == 0 &&
+	                  (u && s->user ? strcmp(s->user, u) == 0 : u == s->user);
+
+	free(s->user);
+	wipe(s->password);
+	s->user = u;
+	s->password = p;
+	/* what was made of them holds what stands for the old password */
+	for (unsigned i = 0; i < s->servers && !same; i++)
+		explicit_bzero(s->server[i].login, sizeof s->server[i].login);
+	return !same;
 }
 
 static int open_all(struct px_sip *s, const struct px_sip_config *c, char *why)
@@ -956,7 +979,7 @@ static int open_all(struct px_sip *s, const struct px_sip_config *c, char *why)
 
 	if (getrandom(&s->salt, sizeof s->salt, 0) != sizeof s->salt)
 		return -errno;
-	if (keep(&s->user, c->user) < 0 || keep(&s->password, c->password ? c->password : "") < 0)
+	if (px_sip_login(s, c->user, c->password) < 0)
 		return -ENOMEM;
 	for (unsigned i = 0; i < c->servers; i++)
 		if ((err = add_server(s, c->server[i], why)) < 0)
@@ -1022,9 +1045,7 @@ void px_sip_free(struct px_sip *s)
 		su_timer_destroy(s->timer);
 	if (s->home)
 		su_home_unref(s->home);
-	if (s->password)
-		explicit_bzero(s->password, strlen(s->password));
-	free(s->password);
+	wipe(s->password);
 	free(s->user);
 	free(s->server);
 	free(s);

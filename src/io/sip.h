@@ -57,6 +57,12 @@ int px_sip_new(struct px_sip **out, struct px_loop *loop, const struct px_sip_co
 void px_sip_free(struct px_sip *s); /* ends everything, calls nothing; NULL is fine */
 
 /*
+ * The login for what is sent from now on; what is under way goes on with it when it is challenged next. 1: it is another one, and challenges that were kept are
+ * forgotten; 0: it is the same; or -ENOMEM, and the old one stays.
+ */
+int px_sip_login(struct px_sip *s, const char *user, const char *password);
+
+/*
  * Sends what the action (PX_DO_SIP_START) says, and takes its body. Never fails visibly: what can't be sent
  * ends in done(PX_SIP_LOCAL). An answer that comes after its timeout is ignored.
  */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What changes while the worker runs: SIGHUP reads settings and files again."""
 
+import hashlib
+import re
 import signal
 import time
 
@@ -211,3 +213,52 @@ def test_reloads_while_calendars_change(world, folder):
         w.wait_right(residents)
     w.wait_followed(residents)
     assert len(w.presence.publishes) == before + 6 + 6 * len(guests)
+
+
+class Login:
+    """A rule of the presence server: who may publish."""
+
+    def __init__(self, password):
+        self.password, self.refused = password, 0
+
+    def __call__(self, publish):
+        said = dict(re.findall(r'(\w+)="([^"]*)"', publish.message.get("Authorization") or ""))
+        if said:
+            right = self._hash(f"{said['username']}:example.test:{self.password}")
+            asked = self._hash(f"PUBLISH:{said['uri']}")
+            if said["response"] == self._hash(f"{right}:{said['nonce']}:{asked}"):
+                return None
+            self.refused += 1
+        return 401, {"WWW-Authenticate": 'Digest realm="example.test", nonce="n"'}
+
+    @staticmethod
+    def _hash(text):
+        return hashlib.md5(text.encode()).hexdigest()
+
+
+def test_a_new_sip_password(world, folder):
+    """Nobody is let in with the old one; with the new one all goes on at once, and what stands stays."""
+    password = folder / "sip-password"
+    password.write_text("hush-one\n")
+    password.chmod(0o600)
+    w = world(users=12, sip_user="me", sip_password_file=password)
+    w.presence.rule = login = Login("hush-one")
+    w.start()
+    assert login.refused == 0
+    login.password = "hush-two"
+    for aor in w.aors[:6]:
+        w.meet(aor, "-60", "+3600")
+    w.wait_said("presence up->down why=login")
+    wait_until(lambda: w.presence.publishes[-1].t < time.time() - 1, 5, "what was under way has ended")
+    refused = login.refused
+    assert "sip_login=unchanged" in reload(w)
+    time.sleep(0.5)
+    assert login.refused == refused, "it must not be tried again and again"
+    password.write_text("wrong\n")
+    assert "sip_login=renewed" in reload(w)
+    wait_until(lambda: login.refused == refused + 1, 5, w.log)
+    password.write_text("hush-two\n")
+    assert " sip_login=renewed" in reload(w)
+    w.wait_right(timeout=5)
+    assert login.refused == refused + 1
+    assert "hush" not in w.worker.log()
