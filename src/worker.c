@@ -922,6 +922,7 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .stale_after_s = s->stale_after,
 	                             .stale_available = s->on_stale == PX_STALE_AVAILABLE,
 	                             .document = document_style(w),
+	                             .note_subject = s->note_subject,
 	                             .publish_unavailable =
 	                                 s->publish_when == PX_PUBLISH_UNAVAILABLE,
 	                             .remind_before_s = s->remind_before,

@@ -378,6 +378,102 @@ static void agrees_with_brute_force(void **state)
 	}
 }
 
+static const char *subject(const struct px_calendar *c, enum px_presence p, int64_t s,
+                           int64_t *until)
+{
+	struct px_wall change;
+	const char *found = px_calendar_subject(c, &px_map_default, p, at(s), &change);
+
+	*until = change.ms ? (change.ms / 1000) - T0 : 0;
+	return found ? found : "-";
+}
+
+static void tells_what_runs(void **state)
+{
+	static const struct {
+		int64_t start, end;
+		enum px_status status;
+		const char *subject;
+	} meeting[] = {
+	    {300, 400, PX_BUSY, "Late"},   {100, 200, PX_BUSY, "Early"},
+	    {150, 180, PX_BUSY, "Within"}, {200, 250, PX_BUSY, ""},
+	    {120, 130, PX_OOF, "Trip"},    {100, 160, PX_TENTATIVE, "Maybe"},
+	};
+	static const struct {
+		enum px_presence presence;
+		int64_t at;
+		const char *subject;
+		int64_t until;
+	} row[] = {
+	    {PX_PRESENCE_BUSY, 99, "-", 100},
+	    {PX_PRESENCE_BUSY, 100, "Early", 150},
+	    {PX_PRESENCE_BUSY, 150, "Within", 180},
+	    {PX_PRESENCE_BUSY, 180, "Early", 200},
+	    {PX_PRESENCE_BUSY, 200, "-", 300},
+	    {PX_PRESENCE_BUSY, 399, "Late", 400},
+	    {PX_PRESENCE_BUSY, 400, "-", 0},
+	    {PX_AWAY, 125, "Trip", 130},
+	    {PX_AWAY, 130, "-", 0},
+	    {PX_AVAILABLE, 110, "Maybe", 160},
+	    {PX_UNKNOWN, 110, "-", 0},
+	};
+	const struct px_interval in[] = {{at(100), at(200), PX_BUSY}};
+	struct px_calendar c = {0};
+	char text[300];
+	int64_t until;
+
+	(void)state;
+	assert_string_equal(subject(&c, PX_PRESENCE_BUSY, 100, &until), "-");
+	for (size_t i = 0; i < sizeof meeting / sizeof *meeting; i++) {
+		const struct px_interval when = {at(meeting[i].start), at(meeting[i].end),
+		                                 meeting[i].status};
+
+		/* before and after it is made */
+		if (i == 2)
+			assert_int_equal(px_calendar_make(&c, in, 1, at(0), at(1000)), 0);
+		assert_int_equal(px_calendar_topic(&c, &when, meeting[i].subject), 0);
+	}
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		assert_string_equal(subject(&c, row[i].presence, row[i].at, &until),
+		                    row[i].subject);
+		assert_int_equal(until, row[i].until);
+	}
+	assert_string_equal(shown(&c, text, sizeof text), "100-200 busy");
+	px_calendar_free(&c);
+	assert_null(c.topic);
+}
+
+static void keeps_the_first_of_too_many(void **state)
+{
+	struct px_calendar c = {0};
+	char long_one[400];
+	int64_t until;
+
+	(void)state;
+	for (int i = 0; i < 3 * PX_TOPICS_MAX; i++) {
+		const int s = (i * 7919) % (3 * PX_TOPICS_MAX); /* each once, in disorder */
+		const struct px_interval when = {at(10 * s), at(10 * s + 10), PX_BUSY};
+
+		snprintf(long_one, sizeof long_one, "%d", s);
+		assert_int_equal(px_calendar_topic(&c, &when, long_one), 0);
+	}
+	assert_int_equal(c.topics, PX_TOPICS_MAX);
+	for (int s = 0; s < 3 * PX_TOPICS_MAX; s++) {
+		snprintf(long_one, sizeof long_one, "%d", s);
+		assert_string_equal(subject(&c, PX_PRESENCE_BUSY, 10 * s, &until),
+		                    s < PX_TOPICS_MAX ? long_one : "-");
+	}
+	px_calendar_free(&c);
+	/* characters stay whole */
+	for (int i = 0; i < 300; i += 3)
+		memcpy(long_one + i, "€", 4);
+	assert_int_equal(
+	    px_calendar_topic(&c, &(struct px_interval){at(0), at(9), PX_BUSY}, long_one), 0);
+	assert_int_equal(strlen(c.topic[0]->subject), PX_TOPIC_SUBJECT_MAX);
+	assert_string_equal(c.topic[0]->subject + PX_TOPIC_SUBJECT_MAX - 6, "€…");
+	px_calendar_free(&c);
+}
+
 static void names_everything(void **state)
 {
 	static const char *const status[] = {"free", "tentative",        "busy",
@@ -398,6 +494,7 @@ int main(void)
 	    cmocka_unit_test(takes_strange_windows), cmocka_unit_test(refuses_too_many),
 	    cmocka_unit_test(compares_spans_only),   cmocka_unit_test(tells_every_boundary),
 	    cmocka_unit_test(maps_as_told),          cmocka_unit_test(agrees_with_brute_force),
+	    cmocka_unit_test(tells_what_runs),       cmocka_unit_test(keeps_the_first_of_too_many),
 	    cmocka_unit_test(names_everything),
 	};
 

@@ -13,7 +13,7 @@
 #define DAY INT64_C(1795392000000) /* 2026-11-23T00:00:00Z */
 
 static const char *const two[] = {"a@example.com", "b@example.com"};
-static const struct px_query query = {
+static struct px_query query = {
     .ask = PX_ASK_DETAILS, .name = two, .n = 2, .from = {DAY}, .until = {DAY + 86400000}};
 
 static void said(void *arg, const struct px_item *item)
@@ -192,6 +192,38 @@ static void asks_for_them(void **state)
 	px_ews.write(&w, &q);
 	assert_null(strstr(w.body.data, "Detailed"));
 	px_wire_free(&w);
+	w = px_wire_new();
+	q.meetings = true; /* unless it is wanted, and then as the account sees them */
+	px_ews.write(&w, &q);
+	assert_non_null(strstr(w.body.data, "<t:RequestedView>DetailedMerged</t:RequestedView>"));
+	assert_null(strstr(w.body.data, "ExchangeImpersonation"));
+	px_wire_free(&w);
+	w = px_wire_new();
+	q.ask = PX_ASK_READ_ONE; /* impersonated it would show more */
+	px_ews.write(&w, &q);
+	assert_null(strstr(w.body.data, "ubject"));
+	px_wire_free(&w);
+}
+
+static void tells_them_with_a_reading(void **state)
+{
+	struct px_buf out;
+
+	(void)state;
+	query.ask = PX_ASK_READ;
+	query.n = 1;
+	for (int wanted = 0; wanted < 2; wanted++) {
+		query.meetings = wanted;
+		assert_int_equal(
+		    hear(BOX("DetailedMerged", EVENT("09:00:00", "10:00:00", "Busy",
+		                                     ABOUT("", "Budget", "", "false"))),
+		         &out),
+		    PX_V_OK);
+		assert_string_equal(out.data,
+		                    wanted ? "0 09:00-10:00 busy [Budget] []\n0 whole 1 details\n"
+		                           : "0 whole 1 details\n");
+		px_buf_free(&out);
+	}
 }
 
 int main(void)
@@ -202,6 +234,7 @@ int main(void)
 	    cmocka_unit_test(what_strangers_write_is_one_line_and_short),
 	    cmocka_unit_test(a_mailbox_that_is_refused),
 	    cmocka_unit_test(asks_for_them),
+	    cmocka_unit_test(tells_them_with_a_reading),
 	};
 
 	return cmocka_run_group_tests_name("ews details", tests, NULL, NULL);

@@ -197,8 +197,44 @@ static void every_variant_is_valid(void **state)
 		assert_false(b.failed);
 		if (!valid(b.data, b.len))
 			fail_msg("%s", b.data);
+		/* whoever found it too large gets something smaller */
+		if (!doc.brief) {
+			struct px_buf less = px_buf_new(b.len - 1);
+			struct px_pidf brief = doc;
+
+			brief.brief = true;
+			px_pidf_write(&less, &brief);
+			assert_false(less.failed);
+			px_buf_free(&less);
+		}
 		px_buf_free(&b);
 	}
+}
+
+static void says_what_runs(void **state)
+{
+	struct px_pidf doc = {.key = "alice@example.com",
+	                      .presence = PX_PRESENCE_BUSY,
+	                      .subject = "Plan <B> & more",
+	                      .now = {NOON},
+	                      .style = &everything,
+	                      .next = PX_AWAY,
+	                      .next_from = {NOON + HOUR}};
+	struct px_buf b = px_buf_new(PX_PIDF_MAX);
+
+	(void)state;
+	px_pidf_write(&b, &doc);
+	assert_true(valid(b.data, b.len));
+	assert_non_null(
+	    strstr(b.data, "<note xml:lang=\"en\">Busy: Plan &lt;B&gt; &amp; more</note>"));
+	assert_non_null(
+	    strstr(b.data, "<dm:note xml:lang=\"en\">Busy: Plan &lt;B&gt; &amp; more</dm:note>"));
+	assert_non_null(strstr(b.data, "<ts:note xml:lang=\"en\">Away</ts:note>"));
+	px_buf_free(&b);
+	doc.brief = true;
+	px_pidf_write(&b, &doc);
+	assert_null(strstr(b.data, "Plan"));
+	px_buf_free(&b);
 }
 
 /* What the schemas are good for. */
@@ -261,10 +297,12 @@ static void fits(void **state)
 {
 	static const char grows[] = "'&%\"<";
 	char note[PX_NOTE_MAX + 1] = "", tag[PX_LANG_TAG_MAX + 1] = "";
+	char subject[PX_TOPIC_SUBJECT_MAX + 1] = "";
 	struct px_pidf_style style = everything;
 
 	(void)state;
 	memset(note, '"', PX_NOTE_MAX);
+	memset(subject, '"', PX_TOPIC_SUBJECT_MAX);
 	memset(tag, 'x', PX_LANG_TAG_MAX);
 	style.lang = tag;
 	style.available = style.busy = style.away = note;
@@ -272,6 +310,7 @@ static void fits(void **state)
 		char key[PX_AOR_MAX + 1];
 		struct px_buf b = px_buf_new(PX_PIDF_MAX);
 		const struct px_pidf doc = {.key = key,
+		                            .subject = subject,
 		                            .presence = PX_PRESENCE_BUSY,
 		                            .since = {NOON},
 		                            .until = {NOON + HOUR},
@@ -316,6 +355,7 @@ int main(void)
 	    cmocka_unit_test(writes_the_golden_documents),
 	    cmocka_unit_test(writes_what_a_style_adds),
 	    cmocka_unit_test(every_variant_is_valid),
+	    cmocka_unit_test(says_what_runs),
 	    cmocka_unit_test(the_schemas_refuse),
 	    cmocka_unit_test(names_are_stable_and_distinct),
 	    cmocka_unit_test(fits),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reminders in virtual time: the engine between an Exchange with one calendar and phones that are told how to answer. */
+/* Reminders, and what documents say of a meeting, in virtual time: the engine between an Exchange with one calendar and phones that are told how to answer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -59,6 +59,8 @@ static struct world {
 		uint32_t expires;
 	} message[MESSAGES];
 	unsigned messages;
+	char document[PX_PIDF_MAX + 1]; /* alice's last */
+	unsigned documents;
 } w;
 
 static int64_t at(int64_t minutes)
@@ -101,7 +103,7 @@ static void http_start(const struct px_action *a)
 			continue;
 		n += (size_t)snprintf(one + n, sizeof one - n, "M %lld %lld %d\n",
 		                      (long long)at(m->start), (long long)at(m->end), m->status);
-		if (ask == PX_ASK_DETAILS)
+		if (ask == PX_ASK_DETAILS || (ask == PX_ASK_READ && w.c.note_subject))
 			n += (size_t)snprintf(one + n, sizeof one - n, "D %lld %lld %d %d %s|%s\n",
 			                      (long long)at(m->start), (long long)at(m->end),
 			                      m->status, m->hidden, blind ? "" : m->subject,
@@ -146,6 +148,27 @@ static void message(const struct px_action *a)
 	answer_later(status ? 50 : a->message.timeout_ms, a->message.id, false, status, "");
 }
 
+static void publish(const struct px_action *a)
+{
+	answer_later(w.esc_down ? 3000 : 5, a->sip.id, false, w.esc_down ? 0 : 200, "");
+	w.later[w.laters - 1].publish = true;
+	if (strcmp(a->sip.key, alice) == 0) {
+		w.documents++;
+		snprintf(w.document, sizeof w.document, "%s",
+		         a->sip.body.data ? a->sip.body.data : "");
+	}
+}
+
+/* Nobody reads there what meetings are about. */
+static void hear_log(const char *line)
+{
+	for (unsigned i = 0; i < w.meetings; i++)
+		if (strlen(w.meeting[i].subject) > 1)
+			assert_null(strstr(line, w.meeting[i].subject));
+	if (getenv("TRACE"))
+		print_message("%lld %s\n", (long long)w.now.mono.ms, line);
+}
+
 static void turn(void)
 {
 	size_t n;
@@ -159,14 +182,12 @@ static void turn(void)
 			http_start(&a[i]);
 		else if (a[i].kind == PX_DO_HTTP_CANCEL && a[i].http_cancel == w.stream)
 			w.stream = 0;
-		else if (a[i].kind == PX_DO_SIP_START) {
-			answer_later(w.esc_down ? 3000 : 5, a[i].sip.id, false,
-			             w.esc_down ? 0 : 200, "");
-			w.later[w.laters - 1].publish = true;
-		} else if (a[i].kind == PX_DO_SIP_MESSAGE)
+		else if (a[i].kind == PX_DO_SIP_START)
+			publish(&a[i]);
+		else if (a[i].kind == PX_DO_SIP_MESSAGE)
 			message(&a[i]);
-		else if (a[i].kind == PX_DO_LOG && getenv("TRACE"))
-			print_message("%lld %s\n", (long long)w.now.mono.ms, a[i].log.text);
+		else if (a[i].kind == PX_DO_LOG)
+			hear_log(a[i].log.text);
 	}
 	px_engine_actions_clear(w.e);
 	assert_true(px_engine_due(w.e, w.now).ms >= w.now.mono.ms);
@@ -688,6 +709,69 @@ static void removed_in_the_middle(void **state)
 	assert_int_equal(px_engine_counts(w.e).users, 0);
 }
 
+/* ---- notes in documents ---- */
+
+static void assert_note(int64_t minute, const char *note)
+{
+	char text[300];
+
+	pass_to(minute * MIN + 500);
+	snprintf(text, sizeof text, "<dm:note xml:lang=\"en\">%s</dm:note>", note);
+	if (!strstr(w.document, text))
+		fail_msg("minute %lld: not %s in %s", (long long)minute, note, w.document);
+}
+
+static void notes_say_what_runs(void **state)
+{
+	(void)state;
+	w.c.note_subject = true;
+	w.c.remind_before_s = 0;
+	w.c.publish_expires = 36000;
+	meet(10, 20, PX_BUSY, "Budget", "Room");
+	meet(20, 30, PX_BUSY, "Review", ""); /* follows without a gap */
+	meet(30, 40, PX_BUSY, "Doctor", "");
+	w.meeting[2].hidden = true;
+	meet(50, 60, PX_TENTATIVE, "Perhaps", "");
+	meet(70, 90, PX_OOF, "Trip", "");
+	meet(72, 76, PX_BUSY, "Call", "");
+	meet(100, 110, PX_BUSY, "", "");
+	start_engine();
+	assert_note(5, "Available");
+	assert_note(10, "Busy: Budget");
+	assert_note(20, "Busy: Review");
+	assert_note(30, "Busy");
+	assert_note(40, "Available");
+	assert_note(55, "Available");
+	assert_note(70, "Away: Trip");
+	assert_note(73, "Away: Trip");
+	assert_int_equal(w.documents, 6);
+	w.meeting[4].subject = "Journey";
+	changed();
+	assert_note(75, "Away: Journey");
+	assert_note(80, "Away: Journey");
+	assert_note(91, "Available");
+	assert_note(105, "Busy");
+	assert_int_equal(w.documents, 9);
+	w.meeting[6].subject = "Named now";
+	w.meeting[6].hidden = true;
+	changed();
+	pass_minutes(106);
+	assert_int_equal(w.documents, 9);
+	assert_int_equal(w.details, 0);
+}
+
+static void notes_say_no_more_than_the_account_sees(void **state)
+{
+	(void)state;
+	w.c.note_subject = true;
+	w.blind = true;
+	meet(10, 20, PX_BUSY, "Budget", "");
+	start_engine();
+	assert_note(10, "Busy");
+	assert_true(w.alone > 0); /* whom it is about is told, being reminded */
+	assert_string_equal(w.message[0].text, "Meeting 17:10–17:20: Budget");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -715,6 +799,8 @@ int main(void)
 	    T(many_at_once),
 	    T(a_clock_that_is_set),
 	    T(removed_in_the_middle),
+	    T(notes_say_what_runs),
+	    T(notes_say_no_more_than_the_account_sees),
 	};
 
 	return cmocka_run_group_tests_name("remind", tests, NULL, NULL);

@@ -545,17 +545,24 @@ static void calendars(void **state)
 	"<a:response><a:propstat><a:status>HTTP/1.1 200 OK</a:status><a:prop>"                     \
 	"<d:dtstart>2026-11-23T08:00:00Z</d:dtstart><d:dtend>2026-11-23T09:00:00Z</d:dtend>" props \
 	"</a:prop></a:propstat></a:response>"
-	hear(PX_ASK_DETAILS,
-	     "<a:multistatus xmlns:a='DAV:' xmlns:d='urn:schemas:calendar:' "
-	     "xmlns:e='urn:schemas:httpmail:' "
-	     "xmlns:f='http://schemas.microsoft.com/exchange/'>" ABOUT(
-	         "<e:subject>Budget &amp;\nplan</e:subject><d:location>Room 5</d:location>"
-	         "<f:sensitivity>0</f:sensitivity>") ABOUT("<e:subject>Doctor</e:subject>"
-	                                                   "<f:sensitivity>2</f:sensitivity>")
-	         ABOUT("") "</a:multistatus>",
-	     &a, PX_V_OK, "",
-	     "08:00 [Budget & plan] [Room 5]\n08:00 hidden [Doctor] []\n08:00 [] []\n"
-	     "calendar 0 details\n  08:00 09:00 busy\n  08:00 09:00 busy\n  08:00 09:00 busy\n");
+	static const char about[] =
+	    "<a:multistatus xmlns:a='DAV:' xmlns:d='urn:schemas:calendar:' "
+	    "xmlns:e='urn:schemas:httpmail:' "
+	    "xmlns:f='http://schemas.microsoft.com/exchange/'>" ABOUT(
+	        "<e:subject>Budget &amp;\nplan</e:subject><d:location>Room 5</d:location>"
+	        "<f:sensitivity>0</f:sensitivity>") ABOUT("<e:subject>Doctor</e:subject>"
+	                                                  "<f:sensitivity>2</f:sensitivity>")
+	        ABOUT("") "</a:multistatus>";
+	static const char told[] =
+	    "08:00 [Budget & plan] [Room 5]\n08:00 hidden [Doctor] []\n08:00 [] []\n"
+	    "calendar 0 details\n  08:00 09:00 busy\n  08:00 09:00 busy\n  08:00 09:00 busy\n";
+	struct px_query q = query(PX_ASK_READ_ONE);
+
+	hear(PX_ASK_DETAILS, about, &a, PX_V_OK, "", told);
+	q.meetings = true;
+	is(hear_cut(&q, about, strlen(about), 0, &a), PX_V_OK, "", told);
+	hear(PX_ASK_READ_ONE, about, &a, PX_V_OK, "",
+	     "calendar 0\n  08:00 09:00 busy\n  08:00 09:00 busy\n  08:00 09:00 busy\n");
 	a.head = NULL;
 	hear(PX_ASK_READ_ONE,
 	     ROWS("<a:response><a:propstat><a:prop><d:dtend>x</d:dtend></a:prop>"

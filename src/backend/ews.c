@@ -206,6 +206,7 @@ struct px_parse {
 	int64_t backoff_ms;
 	int fed; /* what xml said */
 	uint8_t ask, value;
+	bool meetings; /* are told with what they are about */
 	uint8_t place[DEPTH + 1], depth;
 	unsigned envelopes, answers, messages; /* answers and messages of this envelope */
 	bool alien;                            /* the root is no Envelope; text says what */
@@ -322,7 +323,7 @@ static void meeting_end(struct px_parse *p, struct mailbox *b)
 		return;
 	}
 	mailbox_add(p, b, b->meeting);
-	if (p->ask == PX_ASK_DETAILS && p->index < p->n)
+	if (p->meetings && p->index < p->n)
 		p->said(p->arg, &item);
 }
 
@@ -869,6 +870,8 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	p->ask = (uint8_t)q->ask;
 	p->version = (uint8_t)q->version;
 	p->kind = (uint8_t)q->kind;
+	/* a mailbox that is impersonated shows more than the account may see */
+	p->meetings = q->ask == PX_ASK_DETAILS || (q->ask == PX_ASK_READ && q->meetings);
 	p->n = q->ask == PX_ASK_PROBE || q->ask == PX_ASK_READ_ONE ? 1 : q->n;
 	p->said = said;
 	p->arg = arg;

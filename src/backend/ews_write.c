@@ -122,7 +122,9 @@ static void availability(struct px_buf *out, const char *const *name, size_t n,
 	              "<t:RequestedView>%s</t:RequestedView></t:FreeBusyViewOptions>"
 	              "</m:GetUserAvailabilityRequest>",
 	              PX_EWS_SLOT_MS / 60000,
-	              q->ask == PX_ASK_DETAILS ? "DetailedMerged" : "FreeBusyMerged");
+	              q->ask == PX_ASK_DETAILS || (q->ask == PX_ASK_READ && q->meetings)
+	                  ? "DetailedMerged"
+	                  : "FreeBusyMerged");
 }
 
 /*

@@ -87,6 +87,7 @@ struct px_parse {
 	px_item_h *said;
 	void *arg;
 	uint8_t ask;
+	bool meetings; /* are told with what they are about */
 	uint8_t place[DEPTH + 1], depth;
 	int fed;            /* what xml said */
 	bool alien;         /* the root is none that we know; text says what */
@@ -213,7 +214,7 @@ static void row_end(struct px_parse *p)
 		return;
 	}
 	add_interval(p, p->meeting);
-	if (p->ask == PX_ASK_DETAILS) {
+	if (p->meetings) {
 		const struct px_meeting m = {.when = p->meeting,
 		                             .subject = p->subject,
 		                             .place = p->location,
@@ -501,6 +502,7 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	p->said = said;
 	p->arg = arg;
 	p->offset = q->offset;
+	p->meetings = q->ask == PX_ASK_DETAILS || (q->ask == PX_ASK_READ_ONE && q->meetings);
 	p->from = px_webdav_slot_before(q->from);
 	p->until = px_webdav_slot_after(q->until);
 	p->digits = px_buf_new(calendars.text);
@@ -690,7 +692,7 @@ static void done_search(struct px_parse *p, const struct px_http_answer *a, stru
 	}
 	item.interval = p->interval;
 	item.n = p->intervals;
-	item.details = p->ask == PX_ASK_DETAILS;
+	item.details = p->meetings;
 	p->said(p->arg, &item);
 	item = (struct px_item){.kind = PX_ITEM_MORE, .n = next};
 	if (p->ask == PX_ASK_READ_ONE && p->responses > 0 && total_rows(a, &total) && total > next)

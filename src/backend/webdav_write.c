@@ -173,7 +173,7 @@ static void search(struct px_wire *out, const struct px_query *q)
 	           "<a:searchrequest xmlns:a=\"DAV:\"><a:sql>"
 	           "SELECT \"urn:schemas:calendar:dtstart\", \"urn:schemas:calendar:dtend\", "
 	           "\"urn:schemas:calendar:busystatus\", \"urn:schemas:calendar:instancetype\"");
-	if (q->ask == PX_ASK_DETAILS)
+	if (q->ask == PX_ASK_DETAILS || q->meetings)
 		px_buf_str(&out->body,
 		           ", \"urn:schemas:httpmail:subject\", \"urn:schemas:calendar:location\", "
 		           "\"http://schemas.microsoft.com/exchange/sensitivity\"");

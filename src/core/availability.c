@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 const struct px_map px_map_default = {{
     [PX_FREE] = PX_AVAILABLE,
     [PX_TENTATIVE] = PX_AVAILABLE,
@@ -90,7 +92,7 @@ int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size
 	if (n > PX_INTERVALS_MAX)
 		return -E2BIG;
 	if (first == end) { /* an empty window shows nothing: never read */
-		*out = (struct px_calendar){0};
+		px_calendar_free(out);
 		return 0;
 	}
 	if (n > 0 && !(edges = malloc(2 * n * sizeof *edges)))
@@ -136,6 +138,10 @@ int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size
 	free(edges);
 	if (made.n > 0 && !made.span)
 		return -ENOMEM;
+	made.topic = out->topic;
+	made.topics = out->topics;
+	free(out->span);
+	free(out->start);
 	*out = made;
 	return 0;
 }
@@ -144,6 +150,9 @@ void px_calendar_free(struct px_calendar *c)
 {
 	free(c->span);
 	free(c->start);
+	for (uint32_t i = 0; i < c->topics; i++)
+		free(c->topic[i]);
+	free(c->topic);
 	*c = (struct px_calendar){0};
 }
 
@@ -174,6 +183,64 @@ int px_calendar_starts(struct px_calendar *c, const struct px_interval *in, size
 		c->start[i] = (uint32_t)begin[i];
 	free(begin);
 	return 0;
+}
+
+int px_calendar_topic(struct px_calendar *c, const struct px_interval *when, const char *subject)
+{
+	const size_t n = strlen(subject), len = px_utf8_cut(subject, n, PX_TOPIC_SUBJECT_MAX);
+	const char *more = len < n ? "…" : "";
+	const uint32_t start = (uint32_t)clamp(seconds(when->start), 0, UINT32_MAX);
+	uint32_t i = c->topics;
+	struct px_topic *t;
+
+	if (n == 0 || (i == PX_TOPICS_MAX && c->topic[i - 1]->start <= start))
+		return 0;
+	if ((i & (i - 1)) == 0) { /* there is room for the next power of two */
+		struct px_topic **more_room = realloc(c->topic, (i ? 2 * i : 1) * sizeof t);
+
+		if (!more_room)
+			return -ENOMEM;
+		c->topic = more_room;
+	}
+	t = malloc(sizeof *t + len + strlen(more) + 1);
+	if (!t)
+		return -ENOMEM;
+	*t = (struct px_topic){.start = start,
+	                       .end = (uint32_t)clamp(seconds(when->end), 0, UINT32_MAX),
+	                       .status = (uint8_t)when->status};
+	memcpy(t->subject, subject, len);
+	strcpy(t->subject + len, more);
+	if (i == PX_TOPICS_MAX)
+		free(c->topic[--i]);
+	else
+		c->topics++;
+	for (; i > 0 && c->topic[i - 1]->start > start; i--)
+		c->topic[i] = c->topic[i - 1];
+	c->topic[i] = t;
+	return 0;
+}
+
+const char *px_calendar_subject(const struct px_calendar *c, const struct px_map *map,
+                                enum px_presence presence, struct px_wall now,
+                                struct px_wall *until)
+{
+	const int64_t s = seconds(now);
+	const char *found = NULL;
+	int64_t next = 0;
+
+	for (uint32_t i = 0; i < c->topics; i++) {
+		const struct px_topic *t = c->topic[i];
+		const int64_t change = t->start > s ? t->start : t->end;
+
+		if (map->of[t->status] != presence || t->end <= s)
+			continue;
+		if (t->start <= s)
+			found = t->subject;
+		if (!next || change < next)
+			next = change;
+	}
+	until->ms = next * 1000;
+	return found;
 }
 
 bool px_calendar_equal(const struct px_calendar *a, const struct px_calendar *b)

@@ -46,18 +46,29 @@ struct px_span {
 	uint32_t status : 3;  /* enum px_status, never PX_FREE */
 };
 
+/* What a meeting is about, where that is shown. */
+struct px_topic {
+	uint32_t start, end; /* s since 1970 */
+	uint8_t status;      /* enum px_status */
+	char subject[];      /* UTF-8 */
+};
+
+#define PX_TOPICS_MAX 64         /* of one calendar: the first ones */
+#define PX_TOPIC_SUBJECT_MAX 120 /* bytes that are kept */
+
 /* One user's calendar between two moments. 8 bytes a span; zeroed = "never read". */
 struct px_calendar {
-	struct px_span *span; /* sorted, disjoint, neighbours of one status joined; owned */
-	uint32_t *start;      /* begins, where somebody asked for them; owned */
-	uint32_t n, starts;
+	struct px_span *span;    /* sorted, disjoint, neighbours of one status joined; owned */
+	uint32_t *start;         /* begins, where somebody asked for them; owned */
+	struct px_topic **topic; /* by their start, where somebody asked for them; owned */
+	uint32_t n, starts, topics;
 	uint32_t from, until; /* the window that was read, s; until 0: never read */
 };
 
 /*
  * Makes *out from n intervals in any order, cut to [from, until); empty or reversed intervals are
- * dropped. Fractions of a second round down. The intervals are borrowed. *out must be zeroed or
- * freed before. 0, -ENOMEM, or -E2BIG for n > PX_INTERVALS_MAX. The window is cut to 1970 to 2106
+ * dropped. Fractions of a second round down. The intervals are borrowed. *out is zeroed, or
+ * a calendar of which only the topics stay. 0, -ENOMEM, or -E2BIG for n > PX_INTERVALS_MAX. The window is cut to 1970 to 2106
  * and to 17 years; an empty one makes a calendar that was never read.
  */
 int px_calendar_make(struct px_calendar *out, const struct px_interval *in, size_t n,
@@ -70,6 +81,17 @@ void px_calendar_free(struct px_calendar *c); /* zeroes it */
  */
 int px_calendar_starts(struct px_calendar *c, const struct px_interval *in, size_t n,
                        bool wanted(const struct px_interval *i));
+/*
+ * Keeps what a meeting is about, before or after the calendar is made. There may be too many: then the last ones aren't kept, nor is one without a subject. 0 or -ENOMEM.
+ */
+int px_calendar_topic(struct px_calendar *c, const struct px_interval *when, const char *subject);
+/*
+ * What is to be shown beside `presence`: of the meetings that run, and that make it, the subject of the one that began last; NULL: nothing is known. *until: when that
+ * changes at the earliest, 0: never. Borrowed.
+ */
+const char *px_calendar_subject(const struct px_calendar *c, const struct px_map *map,
+                                enum px_presence presence, struct px_wall now,
+                                struct px_wall *until);
 bool px_calendar_equal(const struct px_calendar *a,
                        const struct px_calendar *b); /* spans only, not the window */
 

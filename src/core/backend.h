@@ -129,6 +129,7 @@ struct px_query {
 	unsigned minutes;
 	size_t offset; /* of a long answer that is read in parts */
 	struct px_wall from, until;
+	bool meetings; /* READ, READ_ONE: MEETING items, too, as far as the account itself may see what they are about */
 };
 
 /* A request as it goes over the wire. Nothing from outside gets a CR or LF into target or head. */
@@ -143,7 +144,7 @@ void px_wire_free(struct px_wire *w);
 
 enum px_item_kind {
 	PX_ITEM_CALENDAR, /* index, interval[0..n): mailbox `index` of the query was read whole */
-	PX_ITEM_MEETING,  /* index, meeting: DETAILS, before the mailbox's CALENDAR */
+	PX_ITEM_MEETING,  /* index, meeting: DETAILS, or where `meetings` asks for it; before the mailbox's CALENDAR */
 	PX_ITEM_REFUSED, /* index, verdict, code: mailbox `index` couldn't be read; the others could */
 	PX_ITEM_FOLDER,     /* id: the path of the calendar */
 	PX_ITEM_SUBSCRIBED, /* id, watermark, lifetime_s: the new subscription */

@@ -47,6 +47,7 @@ struct px_engine_config {
 	int64_t stale_after_s;
 	bool stale_available;          /* on_stale=available, else withdraw */
 	struct px_pidf_style document; /* its texts outlive the engine; NULL: px_pidf_default's */
+	bool note_subject;             /* documents say what the meeting is about that runs */
 	bool publish_unavailable; /* publish_when=unavailable: what is free has no publication */
 	uint32_t publish_expires; /* s */
 	unsigned publish_rate;    /* per s, 0: none */

@@ -137,6 +137,7 @@ struct user {
 	uint32_t alone_until; /* s, wall: it can't be read as it should be first, and is read the other way; 0: it can, as far as is known */
 	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
 	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
+	uint32_t doc_subject; /* hash of what its meeting is about, with note_subject; 0: that isn't shown */
 	uint32_t asking;                        /* slot of its Subscribe under way + 1; 0: none */
 	struct px_mono publish_began;
 	uint32_t publish_asked; /* Expires of the one under way */

@@ -137,7 +137,7 @@ void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now)
 	struct user *u = px_user(e, slot);
 
 	u->presence = u->next = PX_UNKNOWN;
-	u->doc_since = u->doc_until = u->doc_next_from = u->doc_next_until = 0;
+	u->doc_since = u->doc_until = u->doc_next_from = u->doc_next_until = u->doc_subject = 0;
 	px_publish_do(e, slot, px_publication_withdraw(&u->publication, now), now);
 }
 
@@ -145,6 +145,7 @@ void px_withdraw(struct px_engine *e, uint32_t slot, struct px_now now)
 struct saying {
 	enum px_presence presence, next;
 	uint32_t since, until, next_from, next_until;
+	uint32_t subject; /* hash; 0: none */
 };
 
 static void want(struct px_engine *e, uint32_t slot, const struct saying *doc, struct px_now now)
@@ -154,7 +155,7 @@ static void want(struct px_engine *e, uint32_t slot, const struct saying *doc, s
 	/* when it began may become known later, or forgotten: that alone is not worth a PUBLISH */
 	const bool same = u->presence == doc->presence && u->doc_until == doc->until &&
 	                  u->next == doc->next && u->doc_next_from == doc->next_from &&
-	                  u->doc_next_until == doc->next_until;
+	                  u->doc_next_until == doc->next_until && u->doc_subject == doc->subject;
 
 	if (same && (u->told || !publishes(e, u)))
 		return;
@@ -166,6 +167,7 @@ static void want(struct px_engine *e, uint32_t slot, const struct saying *doc, s
 	u->next = (uint8_t)doc->next;
 	u->doc_next_from = doc->next_from;
 	u->doc_next_until = doc->next_until;
+	u->doc_subject = doc->subject;
 	u->told = publishes(e, u);
 	px_user_touch(e, slot);
 	if (!u->told)
@@ -200,6 +202,19 @@ static void say_next(struct saying *doc, const struct px_engine *e, const struct
 		doc->next_until = inside(&u->calendar, a.until);
 		return;
 	}
+}
+
+/* What runs now may be followed by another meeting that is shown alike. */
+static void say_subject(struct saying *doc, const struct px_engine *e, struct user *u,
+                        struct px_now now)
+{
+	struct px_wall until;
+	const char *subject =
+	    px_calendar_subject(&u->calendar, &e->config.map, doc->presence, now.wall, &until);
+
+	doc->subject = subject ? px_text_hash(subject) | 1 : 0;
+	if (until.ms)
+		u->turn_at = px_earlier(u->turn_at, px_after(now, until.ms - now.wall.ms));
 }
 
 void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
@@ -249,6 +264,8 @@ void px_present(struct px_engine *e, uint32_t slot, struct px_now now)
 		                      .next = PX_UNKNOWN};
 	else if (e->config.document.timed_status)
 		say_next(&doc, e, u, a.until);
+	if (!away && e->config.note_subject)
+		say_subject(&doc, e, u, now);
 	if (!u->stale)
 		want(e, slot, &doc, now);
 	px_remind_plan(e, slot, now);
@@ -274,16 +291,22 @@ void px_present_stale(struct px_engine *e, uint32_t slot, struct px_now now)
 static void write_document(struct px_buf *out, const struct px_engine *e, const struct user *u,
                            struct px_now now)
 {
-	const struct px_pidf doc = {.key = u->key,
-	                            .presence = (enum px_presence)u->presence,
-	                            .since = {(int64_t)u->doc_since * 1000},
-	                            .until = {(int64_t)u->doc_until * 1000},
-	                            .now = now.wall,
-	                            .style = &e->config.document,
-	                            .brief = u->publication.brief,
-	                            .next = (enum px_presence)u->next,
-	                            .next_from = {(int64_t)u->doc_next_from * 1000},
-	                            .next_until = {(int64_t)u->doc_next_until * 1000}};
+	struct px_wall until;
+	const struct px_pidf doc = {
+	    .key = u->key,
+	    .subject = !u->doc_subject
+	                   ? NULL
+	                   : px_calendar_subject(&u->calendar, &e->config.map,
+	                                         (enum px_presence)u->presence, now.wall, &until),
+	    .presence = (enum px_presence)u->presence,
+	    .since = {(int64_t)u->doc_since * 1000},
+	    .until = {(int64_t)u->doc_until * 1000},
+	    .now = now.wall,
+	    .style = &e->config.document,
+	    .brief = u->publication.brief,
+	    .next = (enum px_presence)u->next,
+	    .next_from = {(int64_t)u->doc_next_from * 1000},
+	    .next_until = {(int64_t)u->doc_next_until * 1000}};
 	*out = px_buf_new(PX_PIDF_MAX);
 	px_pidf_write(out, &doc);
 }

@@ -129,8 +129,12 @@ static bool ask(struct px_engine *e, unsigned index, const char *const *name)
 	r->staged = calloc(r->n, sizeof *r->staged);
 	r->refused = calloc(2, r->n);
 	r->code = r->refused ? r->refused + r->n : NULL;
-	struct px_query q = {
-	    .ask = PX_ASK_READ, .name = name, .n = r->n, .from = r->from, .until = r->until};
+	struct px_query q = {.ask = PX_ASK_READ,
+	                     .name = name,
+	                     .n = r->n,
+	                     .from = r->from,
+	                     .until = r->until,
+	                     .meetings = e->config.note_subject};
 	if (r->lane == LANE_ONE) {
 		const struct user *u = px_user(e, r->user[0].slot);
 
@@ -301,12 +305,19 @@ static bool go_on(struct px_engine *e, unsigned index, struct px_now now)
 	}
 	struct px_interval *part = r->part;
 	size_t parts = r->parts, offset = r->more;
+	struct px_calendar sofar = r->staged[0];
 	r->part = NULL;
+	r->staged[0] = (struct px_calendar){0};
 	reading_clear(r);
 	r->part = part;
 	r->parts = parts;
 	r->offset = offset;
-	return ask(e, index, (const char *const[]){u->mailbox});
+	if (!ask(e, index, (const char *const[]){u->mailbox})) {
+		px_calendar_free(&sofar);
+		return false;
+	}
+	r->staged[0] = sofar; /* its topics are wanted */
+	return true;
 }
 
 void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply *reply,
@@ -323,7 +334,7 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 	}
 	if (reply->verdict == PX_V_OK && go_on(e, index, now))
 		return;
-	if (r->locating && reply->verdict == PX_V_OK) { /* it can't be sent now */
+	if ((r->locating || !r->staged) && reply->verdict == PX_V_OK) { /* it can't be sent now */
 		changed.verdict = PX_V_TRANSIENT;
 		reply = &changed;
 	}
@@ -449,11 +460,18 @@ void px_reading_said(struct px_engine *e, unsigned index, const struct px_item *
 			b->refused[item->index] = PX_V_WIDE + 1;
 			return;
 		}
-		px_calendar_free(&b->staged[item->index]);
 		if (px_calendar_make(&b->staged[item->index], interval, n, b->from, b->until) != 0)
 			b->refused[item->index] = PX_V_TRANSIENT + 1;
 		else if (e->config.remind_before_s > 0 &&
 		         px_calendar_starts(&b->staged[item->index], interval, n, px_reminds) != 0)
+			b->refused[item->index] = PX_V_TRANSIENT + 1;
+	} else if (item->kind == PX_ITEM_MEETING) {
+		const struct px_meeting *m = item->meeting;
+		const enum px_presence p = e->config.map.of[m->when.status];
+
+		/* what isn't shown isn't kept */
+		if (!m->hidden && (p == PX_PRESENCE_BUSY || p == PX_AWAY) &&
+		    px_calendar_topic(&b->staged[item->index], &m->when, m->subject) != 0)
 			b->refused[item->index] = PX_V_TRANSIENT + 1;
 	} else if (item->kind == PX_ITEM_MORE) {
 		b->more = item->n;
@@ -539,7 +557,8 @@ void px_readings_pump(struct px_engine *e, int g, struct px_now now)
 					e->at[g].cold_next = px_after(now, PX_COLD_SPACING_MS);
 				else if (q != READ_HOT)
 					e->at[g].alone_next = px_after(
-					    now, e->config.backend->one_first ? 0 : PX_ALONE_SPACING_MS);
+					    now,
+					    e->config.backend->one_first ? 0 : PX_ALONE_SPACING_MS);
 				start_reading(e, g, lane, now);
 				if (e->pool.gateway[g].in_flight == before)
 					break; /* out of memory */

@@ -53,14 +53,18 @@ static const char *note_of(const struct px_pidf_style *style, enum px_presence p
 	return p == PX_PRESENCE_BUSY ? style->busy : p == PX_AWAY ? style->away : style->available;
 }
 
-/* `element` with its prefix, such as "dm:note". */
+/* `element` with its prefix, such as "dm:note"; subject NULL: none. */
 static void note(struct px_buf *out, const char *element, const struct px_pidf_style *style,
-                 enum px_presence p)
+                 enum px_presence p, const char *subject)
 {
 	const char *text = note_of(style, p);
 
 	px_buf_strs(out, "<", element, " xml:lang=\"", style->lang, "\">");
 	px_buf_xml(out, text, strlen(text));
+	if (subject) {
+		px_buf_str(out, ": ");
+		px_buf_xml(out, subject, strlen(subject));
+	}
 	px_buf_strs(out, "</", element, ">");
 }
 
@@ -75,7 +79,7 @@ static void timed_status(struct px_buf *out, const struct px_pidf *doc,
 	when(out, "from", doc->next_from);
 	when(out, "until", doc->next_until);
 	px_buf_str(out, "><ts:basic>open</ts:basic>");
-	note(out, "ts:note", style, doc->next);
+	note(out, "ts:note", style, doc->next, NULL);
 	px_buf_strs(out, "<rpid:activities><rpid:", next,
 	            "/></rpid:activities></ts:timed-status>\n");
 }
@@ -94,7 +98,7 @@ static void tuple(struct px_buf *out, const struct px_pidf *doc, const struct px
 	px_buf_xml(out, uri, strlen(uri));
 	px_buf_str(out, "</contact>\n");
 	if (!doc->brief) {
-		note(out, "note", style, doc->presence);
+		note(out, "note", style, doc->presence, doc->subject);
 		px_buf_str(out, "\n");
 	}
 	px_buf_strs(out, "<timestamp>", now, "</timestamp>\n</tuple>\n");
@@ -120,7 +124,7 @@ static void person(struct px_buf *out, const struct px_pidf *doc, const struct p
 	if (style->timed_status && !doc->brief)
 		timed_status(out, doc, style);
 	if (!doc->brief) {
-		note(out, "dm:note", style, doc->presence);
+		note(out, "dm:note", style, doc->presence, doc->subject);
 		px_buf_str(out, "\n");
 	}
 	px_buf_strs(out, "<dm:timestamp>", now, "</dm:timestamp>\n</dm:person>\n");

@@ -32,6 +32,7 @@ struct px_pidf {
 	enum px_presence presence;         /* AVAILABLE, PRESENCE_BUSY or AWAY */
 	struct px_wall since;              /* activities' from; 0: left out */
 	struct px_wall until;              /* activities' until; 0: left out */
+	const char *subject;               /* of the meeting that runs, for the notes; NULL: none */
 	struct px_wall now;                /* the timestamps */
 	const struct px_pidf_style *style; /* NULL: px_pidf_default */
 	/* what comes next, when the style wants to have it: BUSY or AWAY; anything else: not known */

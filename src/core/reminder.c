@@ -123,25 +123,13 @@ static void clock_time(struct px_buf *out, struct local at)
 	px_buf_printf(out, "%02d:%02d", at.minute / 60, at.minute % 60);
 }
 
-/* At most `most` bytes of whole characters. */
+/* At most `most` bytes. */
 static void shortened(struct px_buf *out, const char *s, size_t most)
 {
-	size_t n = strlen(s), len = 0;
-	uint32_t c;
+	const size_t n = strlen(s), len = px_utf8_cut(s, n, most);
 
-	if (n <= most) {
-		px_buf_str(out, s);
-		return;
-	}
-	while (len < most) {
-		const size_t step = px_utf8(s + len, n - len, &c);
-
-		if (step == 0 || len + step > most - strlen("…"))
-			break;
-		len += step;
-	}
 	px_buf_add(out, s, len);
-	px_buf_str(out, "…");
+	px_buf_str(out, len < n ? "…" : "");
 }
 
 static void write_line(struct px_buf *out, const struct px_reminder_style *style,

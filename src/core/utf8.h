@@ -33,4 +33,17 @@ static inline size_t px_utf8(const char *s, size_t n, uint32_t *c)
 	return len;
 }
 
+/* How many bytes of s are whole characters and fit into `most`: all, or as many as leave room for "…" behind them. */
+static inline size_t px_utf8_cut(const char *s, size_t n, size_t most)
+{
+	size_t len = 0, step;
+	uint32_t c;
+
+	if (n <= most)
+		return n;
+	while ((step = px_utf8(s + len, n - len, &c)) > 0 && len + step + sizeof "…" - 1 <= most)
+		len += step;
+	return len;
+}
+
 #endif
