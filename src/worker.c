@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #include <sofia-sip/su_log.h>
+#ifdef PX_SANITIZED
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "backend/ews.h"
 #include "backend/webdav.h"
@@ -1357,6 +1360,18 @@ static int usage(const char *what)
 	return 2;
 }
 
+/*
+ * Ends the process here: a thread may still wait for a silent KDC inside of Kerberos' library, whose destructors must not run then. Nothing of ours is left to them.
+ */
+static void __attribute__((noreturn)) end(int status)
+{
+	fflush(NULL);
+#ifdef PX_SANITIZED
+	__lsan_do_leak_check();
+#endif
+	_exit(status);
+}
+
 static bool number(const char *text, int *out)
 {
 	char *end;
@@ -1423,5 +1438,5 @@ int main(int argc, char **argv)
 	else
 		run(&w);
 	tear_down(&w);
-	return err < 0 ? 1 : 0;
+	end(err < 0 ? 1 : 0);
 }
