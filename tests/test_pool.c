@@ -491,6 +491,28 @@ static void nobody_to_ask_about(void **state)
 	px_pool_free(&p);
 }
 
+/* Whom the login is asked about goes down by another request, and then there is nobody to ask about there: the next is asked, and at once. */
+static void the_asked_goes_down_before_it_is_asked(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	for (unsigned others = 0; others < 2; others++) {
+		make(&p, 2 + others);
+		ends(&p, 0, PX_V_DENIED, 0);
+		assert_int_equal(probe(&p, 0), 0);
+		probed(&p, 0, PX_V_DENIED, 10);
+		assert_int_equal(px_pool_probe(&p, at(10)), 1);
+		ends(&p, 1, PX_V_SERVER, 20);
+		assert_int_equal(px_pool_probe_unsent(&p, 1, at(30)),
+		                 others ? PX_POOL_SAME : PX_POOL_HELD);
+		assert_int_equal(px_pool_probe(&p, at(30)), others ? 2 : PX_NO_GATEWAY);
+		if (!others)
+			assert_about(due_in(&p, 30), MIN5);
+		px_pool_free(&p);
+	}
+}
+
 /* ---- login ---- */
 
 static void assert_quiet(struct px_pool *p, int64_t ms)
@@ -929,11 +951,11 @@ static uint32_t roll(uint32_t n)
 	return (uint32_t)((uint64_t)dice * n >> 32);
 }
 
-enum { WALK_N = 5, WALK_USERS = 60, WALK_FLIGHT = 64, WALK_PROBES = WALK_N };
+enum { WALK_N = 8, WALK_USERS = 60, WALK_FLIGHT = 64, WALK_PROBES = WALK_N };
 
 struct walk {
 	struct px_pool p;
-	unsigned n;
+	bool come_and_go; /* gateways, and passwords */
 	int64_t now;
 	enum px_verdict mode[WALK_N]; /* what it answers at the moment; PX_VERDICTS: anything */
 	int home[WALK_USERS];
@@ -943,13 +965,43 @@ struct walk {
 		int64_t ends;
 	} flight[WALK_FLIGHT];
 	int64_t denied_at; /* while HELD, by a probe that was sent then; -1: not yet */
-	unsigned long steps, held, refused, asked;
+	unsigned long steps, held, refused, asked, came;
 };
+
+static bool stays(const struct walk *w, unsigned i)
+{
+	return w->p.gateway[i].used && w->p.gateway[i].health != PX_GW_LEAVING;
+}
+
+static unsigned staying(const struct walk *w)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->p.n; i++)
+		n += stays(w, i);
+	return n;
+}
+
+/* Has the login's next probe a time? What else the pool waits for leads it nowhere. */
+static bool login_is_due(const struct walk *w)
+{
+	struct px_gateway gateway[WALK_N];
+	struct px_pool p = w->p;
+
+	memcpy(gateway, p.gateway, p.n * sizeof *gateway);
+	p.gateway = gateway;
+	p.settled_at.ms = 0;
+	for (unsigned i = 0; i < p.n; i++) {
+		gateway[i].paused_until.ms = 0;
+		gateway[i].limit = gateway[i].concurrency;
+	}
+	return px_pool_due(&p, at(w->now)).ms != 0;
+}
 
 static void invariants(struct walk *w)
 {
 	uint32_t users[WALK_N] = {0};
-	unsigned probes[WALK_N] = {0}, flying[WALK_N] = {0}, login_probes = 0;
+	unsigned probes[WALK_N] = {0}, flying[WALK_N] = {0}, login_probes = 0, any = 0;
 	bool next = w->p.held_until.ms != 0;
 
 	for (int u = 0; u < WALK_USERS; u++)
@@ -960,18 +1012,22 @@ static void invariants(struct walk *w)
 			flying[w->flight[i].g] += !w->flight[i].stream;
 			probes[w->flight[i].g] += w->flight[i].probe;
 		}
-	for (unsigned i = 0; i < w->n; i++) {
+	for (unsigned i = 0; i < w->p.n; i++) {
 		const struct px_gateway *g = &w->p.gateway[i];
 
+		if (!g->used)
+			continue;
 		assert_int_equal(g->users, users[i]);
 		assert_int_equal(g->in_flight, flying[i]);
 		assert_int_equal(g->probing, probes[i]);
-		/* never both; neither only while UP and beyond suspicion */
+		/* never both; neither only while UP and beyond suspicion, or on its way out */
 		assert_false(g->probing && g->probe_at.ms != 0);
-		assert_true(g->health == PX_GW_UP || g->probing || g->probe_at.ms != 0);
+		assert_true(g->health == PX_GW_UP || g->health == PX_GW_LEAVING || g->probing ||
+		            g->probe_at.ms != 0);
 		assert_in_range(g->limit, 1, g->concurrency);
 		login_probes += w->p.asking == (int)i && g->probing;
-		if (w->p.login != PX_LOGIN_OPEN)
+		any += g->probing;
+		if (w->p.login != PX_LOGIN_OPEN || !stays(w, i))
 			assert_false(px_pool_may_send(&w->p, (int)i, at(w->now)));
 	}
 	if (w->p.login == PX_LOGIN_OPEN) {
@@ -981,9 +1037,9 @@ static void invariants(struct walk *w)
 	} else {
 		assert_int_not_equal(w->p.accused, PX_NO_GATEWAY);
 		assert_true(w->p.asking == PX_NO_GATEWAY ? next : login_probes == 1);
-		/* a next step: a deadline, or an answer that will come */
-		assert_true(px_pool_due(&w->p, at(w->now)).ms != 0 || login_probes == 1 ||
-		            w->p.asking == PX_NO_GATEWAY);
+		/* a next step: the login's probe has a time, or is out; or another is out where it is to go; or there is no gateway,
+		 * and one must come */
+		assert_true(login_is_due(w) || login_probes == 1 || any > 0 || staying(w) == 0);
 	}
 }
 
@@ -1021,27 +1077,32 @@ static void land(struct walk *w, int i)
 	int g = w->flight[i].g;
 	enum px_verdict v =
 	    w->mode[g] == PX_VERDICTS ? (enum px_verdict)roll(PX_VERDICTS) : w->mode[g];
+	/* it doesn't count: the password is another by now */
+	const bool unsent = w->flight[i].probe && roll(10) == 0;
 	struct px_reply r = said(v);
 	enum px_health before[WALK_N];
 	enum px_login login = w->p.login;
 	enum px_pool_change change;
 
 	r.backoff_ms = roll(2) ? 0 : roll(400000);
-	for (unsigned k = 0; k < w->n; k++)
+	for (unsigned k = 0; k < w->p.n; k++)
 		before[k] = w->p.gateway[k].health;
-	if (w->flight[i].probe && w->flight[i].held && v == PX_V_DENIED) {
+	if (w->flight[i].held && v == PX_V_DENIED && !unsent) {
 		assert_true(w->denied_at < 0 || w->now - w->denied_at >= MIN5);
 		w->denied_at = w->now;
 	}
 	w->flight[i].g = PX_NO_GATEWAY;
-	if (w->flight[i].probe)
+	if (unsent) {
+		px_pool_cancelled(&w->p, g, false);
+		change = px_pool_probe_unsent(&w->p, g, at(w->now));
+	} else if (w->flight[i].probe)
 		change = px_pool_probed(&w->p, g, &r, at(w->now));
 	else
 		change = px_pool_ended(&w->p, g, w->flight[i].stream, &r, at(w->now));
 
 	/* what is said is what happened; and who loses its gateway is told */
 	bool lost = false;
-	for (unsigned k = 0; k < w->n; k++)
+	for (unsigned k = 0; k < w->p.n; k++)
 		lost |= before[k] == PX_GW_UP && w->p.gateway[k].health != PX_GW_UP;
 	if (lost)
 		assert_true(change == PX_POOL_GATEWAY_DOWN || change == PX_POOL_OPEN);
@@ -1057,10 +1118,87 @@ static void land(struct walk *w, int i)
 		w->denied_at = -1;
 	w->held += change == PX_POOL_HELD;
 	w->asked += login != PX_LOGIN_ASKING && w->p.login == PX_LOGIN_ASKING;
-	for (unsigned k = 0; k < w->n; k++)
+	for (unsigned k = 0; k < w->p.n; k++)
 		w->refused += before[k] != PX_GW_REFUSED && w->p.gateway[k].health == PX_GW_REFUSED;
 	if (roll(2))
 		rehouse(w);
+}
+
+static void come(struct walk *w)
+{
+	int g = px_pool_add(&w->p, "new", 1 + roll(8), at(w->now));
+
+	assert_in_range(g, 0, WALK_N - 1);
+	w->mode[g] = (enum px_verdict)roll(PX_VERDICTS + 1);
+	w->came++;
+}
+
+/* As the engine does it: its probe is given up, its users go elsewhere or are nobody's; when nothing is under way there, its place is free. */
+static void go(struct walk *w, int g)
+{
+	px_pool_remove(&w->p, g, at(w->now));
+	for (int i = 0; i < WALK_FLIGHT; i++)
+		if (w->flight[i].g == g && w->flight[i].probe) {
+			px_pool_cancelled(&w->p, g, false);
+			w->flight[i].g = PX_NO_GATEWAY;
+		}
+	for (int u = 0; u < WALK_USERS; u++)
+		if (w->home[u] == g) {
+			w->home[u] = px_pool_assign_again(&w->p, g);
+			if (w->home[u] == PX_NO_GATEWAY)
+				px_pool_leave(&w->p, g);
+		}
+	assert_int_equal(w->p.gateway[g].users, 0);
+}
+
+static void gateways_change(struct walk *w)
+{
+	const int g = (int)roll(w->p.n);
+	bool room = w->p.n < WALK_N;
+
+	switch (roll(6)) {
+	case 0:
+	case 1:
+		for (unsigned i = 0; i < w->p.n; i++)
+			room |= !w->p.gateway[i].used;
+		if (staying(w) < 5 && room)
+			come(w);
+		break;
+	case 2:
+	case 3:
+		if (stays(w, (unsigned)g) && (staying(w) > 1 || roll(10) == 0))
+			go(w, g);
+		break;
+	case 4:
+		px_pool_login_renewed(&w->p, at(w->now));
+		w->denied_at = -1;
+		for (int i = 0; i < WALK_FLIGHT; i++)
+			w->flight[i].held = false;
+		break;
+	case 5:
+		if (w->p.gateway[g].used)
+			px_pool_concurrency(&w->p, g, 1 + roll(8), at(w->now));
+		break;
+	}
+	for (unsigned i = 0; i < w->p.n; i++)
+		if (w->p.gateway[i].used && !stays(w, i) && w->p.gateway[i].in_flight == 0) {
+			for (int k = 0; k < WALK_FLIGHT; k++) /* streams */
+				if (w->flight[k].g == (int)i)
+					w->flight[k].g = PX_NO_GATEWAY;
+			px_pool_free_place(&w->p, (int)i);
+		}
+}
+
+static void probes(struct walk *w)
+{
+	int g;
+
+	while ((g = px_pool_probe(&w->p, at(w->now))) != PX_NO_GATEWAY) {
+		if (roll(20) == 0)
+			w->held += px_pool_probe_unsent(&w->p, g, at(w->now)) == PX_POOL_HELD;
+		else
+			launch(w, g, false, true);
+	}
 }
 
 /* On to the next thing that happens, at most to `until`. */
@@ -1081,41 +1219,40 @@ static void step(struct walk *w, int64_t until)
 			land(w, i);
 			invariants(w);
 		}
+	if (w->come_and_go && roll(40) == 0) {
+		gateways_change(w);
+		invariants(w);
+	}
 	if (roll(20) == 0)
-		px_pool_suspect(&w->p, (int)roll(w->n), at(w->now));
+		px_pool_suspect(&w->p, (int)roll(w->p.n), at(w->now));
 	for (int k = 0; k < 8; k++) {
 		bool stream = roll(4) == 0;
-		g = (int)roll(w->n);
+		g = (int)roll(w->p.n);
 		if (stream ? px_pool_may_stream(&w->p, g, at(w->now))
 		           : px_pool_may_send(&w->p, g, at(w->now)))
 			launch(w, g, stream, false);
 	}
-	while ((g = px_pool_probe(&w->p, at(w->now))) != PX_NO_GATEWAY) {
-		if (roll(20) == 0)
-			px_pool_probe_unsent(&w->p, g, at(w->now));
-		else
-			launch(w, g, false, true);
-	}
+	probes(w);
 	invariants(w);
 	w->steps++;
 }
 
 static void never_stuck_whatever_happens(void **state)
 {
-	unsigned long steps = 0, held = 0, refused = 0, asked = 0;
+	unsigned long steps = 0, held = 0, refused = 0, asked = 0, came = 0;
 
 	(void)state;
-	for (uint32_t seed = 1; seed <= 100; seed++) {
-		struct walk w = {.n = 1 + seed % WALK_N, .denied_at = -1};
+	for (uint32_t seed = 1; seed <= 150; seed++) {
+		struct walk w = {.come_and_go = seed > 100, .denied_at = -1};
 
 		dice = seed * 2654435761u + 1;
-		make(&w.p, w.n);
+		make(&w.p, 1 + seed % 5);
 		for (int u = 0; u < WALK_USERS; u++)
 			w.home[u] = px_pool_assign_first(&w.p);
 		for (int i = 0; i < WALK_FLIGHT; i++)
 			w.flight[i].g = PX_NO_GATEWAY;
 		for (int era = 0; era < 30; era++) {
-			for (unsigned g = 0; g < w.n; g++)
+			for (unsigned g = 0; g < w.p.n; g++)
 				w.mode[g] = seed % 3 == 0 && era % 2
 				                ? PX_V_DENIED
 				                : (enum px_verdict)roll(PX_VERDICTS + 1);
@@ -1130,23 +1267,30 @@ static void never_stuck_whatever_happens(void **state)
 			rehouse(&w);
 		}
 		/* all is well again: so it must become, in the time that was promised */
-		for (unsigned g = 0; g < w.n; g++)
+		w.come_and_go = false;
+		if (staying(&w) == 0) {
+			come(&w);
+			probes(&w);
+		}
+		for (unsigned g = 0; g < w.p.n; g++)
 			w.mode[g] = PX_V_OK;
 		int64_t until = w.now + 2 * (MIN5 + MIN5 / 10) + 3 * 61000;
 		while (w.now < until)
 			step(&w, until);
 		assert_int_equal(w.p.login, PX_LOGIN_OPEN);
 		rehouse(&w);
-		for (unsigned g = 0; g < w.n; g++)
-			assert_int_equal(w.p.gateway[g].health, PX_GW_UP);
+		for (unsigned g = 0; g < w.p.n; g++)
+			if (stays(&w, g))
+				assert_int_equal(w.p.gateway[g].health, PX_GW_UP);
 		steps += w.steps;
 		held += w.held;
 		refused += w.refused;
 		asked += w.asked;
+		came += w.came;
 		px_pool_free(&w.p);
 	}
 	/* the walk went everywhere */
-	assert_true(steps > 100000 && held > 100 && refused > 100 && asked > 100);
+	assert_true(steps > 100000 && held > 100 && refused > 100 && asked > 100 && came > 500);
 }
 
 static void names(void **state)
@@ -1310,6 +1454,7 @@ int main(void)
 	    cmocka_unit_test(a_suspect_is_probed),
 	    cmocka_unit_test(what_broke_together_does_not_come_back_together),
 	    cmocka_unit_test(nobody_to_ask_about),
+	    cmocka_unit_test(the_asked_goes_down_before_it_is_asked),
 	    cmocka_unit_test(a_single_refusal_is_forgiven),
 	    cmocka_unit_test(accepted_elsewhere_the_first_alone_is_refused),
 	    cmocka_unit_test(refused_everywhere_the_pool_is_held),

@@ -130,7 +130,8 @@ static void probe(struct px_engine *e, int g, struct px_now now)
 			return;
 		break;
 	}
-	px_pool_probe_unsent(&e->pool, g, now);
+	const struct px_reply unsent = {.verdict = PX_V_TRANSIENT, .code = "unsent"};
+	px_gateway_changed(e, g, px_pool_probe_unsent(&e->pool, g, now), &unsent, now);
 }
 
 /* ---- the watch machine's wishes ---- */

@@ -251,7 +251,7 @@ void px_engine_http_done(struct px_engine *e, uint64_t id, const struct px_http_
 		/* it went with the old password: that says nothing of the new one */
 		px_pool_cancelled(&e->pool, g, stream);
 		if (was.owner == OWNER_PROBE)
-			px_pool_probe_unsent(&e->pool, g, now);
+			change = px_pool_probe_unsent(&e->pool, g, now);
 	} else if (was.owner == OWNER_PROBE) {
 		change = px_pool_probed(&e->pool, g, &reply, now);
 		px_version_next(e, g, reply.verdict == PX_V_VERSION, now);

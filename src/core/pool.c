@@ -622,21 +622,24 @@ enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct 
 	return change;
 }
 
-void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now)
+enum px_pool_change px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now)
 {
 	struct px_gateway *g = &p->gateway[gateway];
 
 	if (!g->probing)
-		return;
+		return PX_POOL_SAME;
 	g->probing = false;
 	if (g->health != PX_GW_UP || p->asking != gateway)
 		g->probe_at = px_after(now, UNSENT_MS);
-	if (p->asking == gateway) {
-		/* the same one again */
-		p->asked = p->asked ? p->asked - 1 : 0;
-		p->asking = PX_NO_GATEWAY;
-		p->held_until = px_after(now, UNSENT_MS);
-	}
+	if (p->asking != gateway)
+		return PX_POOL_SAME;
+	p->asking = PX_NO_GATEWAY;
+	if (p->login == PX_LOGIN_ASKING && g->health != PX_GW_UP)
+		return ask_next(p, now); /* it went down meanwhile: there is nothing to wait for */
+	/* the same one again */
+	p->asked = p->asked ? p->asked - 1 : 0;
+	p->held_until = px_after(now, UNSENT_MS);
+	return PX_POOL_SAME;
 }
 
 struct px_mono px_pool_due(const struct px_pool *p, struct px_now now)

@@ -163,8 +163,9 @@ void px_pool_suspect(struct px_pool *p, int gateway, struct px_now now);
 int px_pool_probe(struct px_pool *p, struct px_now now);
 enum px_pool_change px_pool_probed(struct px_pool *p, int gateway, const struct px_reply *r,
                                    struct px_now now);
-/* The probe couldn't be sent (nobody to ask about), and wasn't started(): try again in a second. */
-void px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now);
+/* The probe couldn't be sent (nobody to ask about), and wasn't started(): again in a second; or, when the login is being asked about and the gateway
+ * has gone down meanwhile, elsewhere. */
+enum px_pool_change px_pool_probe_unsent(struct px_pool *p, int gateway, struct px_now now);
 
 /* When the pool next wants something: a probe, the end of a pause or of settling. Not set: never. */
 struct px_mono px_pool_due(const struct px_pool *p, struct px_now now);
