@@ -16,7 +16,7 @@ import pytest
 from harness import ExchangeSim, Watch, free_port, wait_until
 from harness.knocking import Knocking
 from harness.host import HOST, Host
-from harness.proxy import WORKER, alive, children
+from harness.proxy import WORKER, alive, children, stopped
 
 USERS = 12
 AORS = [f"user{i}@example.test" for i in range(1, USERS + 1)]
@@ -422,6 +422,28 @@ def test_worker_killed(proxy, sim, meet, folder, transport):
     assert watch.problems == []
     assert p.log().count("worker was ended by signal 9") == 2
     assert p.errors()
+
+
+def test_an_answer_lost_with_the_worker(proxy, sim, meet, folder):
+    """A PUBLISH is carried out after the worker was killed that sent it: nobody knows the ETag of what
+    stands there then. It neither stands beside what is published next, nor before it."""
+    server = proxy({"user": []}, followed=0)
+    p = proxy({"presence_server": server.udp})
+    aor = AORS[0]
+    with Watch(folder, server.watching, [aor]) as watch:
+        watch.wait_for(aor, "available")
+        with stopped(server.process.pid):
+            meeting = meet(aor, "-10", "+600")
+            wait_until(lambda: p.user(aor)["publication"] == "in_flight", 5, lambda: p.user(aor))
+            os.kill(p.worker(), signal.SIGKILL)
+        p.wait_restarted(1)
+        watch.wait_for(aor, "busy", tuples=1, persons=1)
+        p.wait_followed(USERS)
+        wait_until(lambda: p.user(aor)["confirmed"] == "yes", 5, lambda: p.user(aor))
+        sim.delete_meeting(meeting)
+        watch.wait_for(aor, "available", tuples=1, persons=1, timeout=8)
+        watch.stop()
+    assert watch.problems == []
 
 
 def test_worker_hung(proxy, folder):

@@ -4,11 +4,13 @@
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 from .kamailio import OPTIONS, Kamailio
@@ -29,6 +31,24 @@ def children(pid):
         return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def everybody(pid):
+    """A process and all that descend from it."""
+    return [pid] + [one for child in children(pid) for one in everybody(child)]
+
+
+@contextmanager
+def stopped(pid):
+    """A process and all that descend from it stand still meanwhile."""
+    pids = everybody(pid)
+    for one in pids:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in pids:
+            os.kill(one, signal.SIGCONT)
 
 
 def alive(pid):
