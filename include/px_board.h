@@ -19,6 +19,11 @@
  * changed; not finding somebody is only believed when it was even and the same before and after.
  * Every retry is bounded and ends in "unknown".
  *
+ * What a script's look-up costs is what it fetches from memory: a bucket, a row's first line (chain,
+ * sequence, key) and one of the next two (the current copy's first part, with all that a script asks
+ * for). So rows begin at a line, others in the chain are told apart by their first line, and what is
+ * written all the time has lines of its own.
+ *
  * Who follows changes reads `told`: a ring of the rows that were written last. Whoever falls behind
  * looks at all rows.
  *
@@ -42,10 +47,11 @@
 #include "px_key.h"
 
 #define PX_BOARD_MAGIC 0x6472616f62787001ull /* "\1pxboard" */
-#define PX_BOARD_VERSION 4
+#define PX_BOARD_VERSION 5
 #define PX_BOARD_RETRIES 64
 #define PX_BOARD_ROWS_MAX 1000000
 #define PX_BOARD_GATEWAYS_MAX 1024
+#define PX_BOARD_LINE 64   /* bytes of a processor's cache line */
 #define PX_BOARD_TOLD 4096 /* rows whose last changes are told in order; a power of two */
 
 #define PX_BOARD_ETAG_MAX 127
@@ -58,20 +64,14 @@
 
 /* ---- what is told, as plain values ---- */
 
-/* The enums are the core's, as numbers. */
+/* The enums are the core's, as numbers. Up to `reminded_floor` it is the first part of the row's cell. */
 struct px_board_state {
 	uint64_t key_hash;
-	uint32_t mailbox_hash, subscription_hash; /* lower halves */
-	uint32_t
-	    id; /* counts the users this row was given to: a freed row is another user's later */
 	uint32_t until;   /* times in s since 1970: presence holds until then */
 	uint32_t read_at; /* last good reading; 0: never */
-	uint32_t lapses;  /* the presence server drops the publication then; 0: none stands */
-	uint32_t put_at;
-	uint32_t due;     /* watch is BACKOFF or PARKED until then; else 0 */
 	uint32_t gateway; /* px_board_name_hash() of its name; 0: none */
-	uint32_t expires; /* s, granted */
-	uint32_t reminded_floor, reminded[PX_BOARD_REMINDED]; /* struct px_told */
+	uint32_t
+	    id; /* counts the users this row was given to: a freed row is another user's later */
 	uint8_t key_len, mailbox_len, subscription_len, etag_len;
 	uint8_t used, on;    /* used 0: a free row */
 	uint8_t origin;      /* enum px_board_origin */
@@ -84,9 +84,18 @@ struct px_board_state {
 	uint8_t confirmed;   /* the presence server has the newest state */
 	uint8_t kind;        /* enum px_kind of the subscription */
 	uint8_t minutes;     /* push: how often the server calls at least */
-	char trouble[27];    /* the last code that befell the user, cut; NUL-terminated */
-	char etag[48];       /* the first bytes; the rest in the tail; not NUL-terminated */
+	uint32_t lapses;     /* the presence server drops the publication then; 0: none stands */
+	uint32_t put_at;
+	uint32_t due;     /* watch is BACKOFF or PARKED until then; else 0 */
+	uint32_t expires; /* s, granted */
+	uint32_t mailbox_hash, subscription_hash; /* lower halves */
+
+	uint32_t reminded_floor, reminded[PX_BOARD_REMINDED]; /* struct px_told */
+	char trouble[27]; /* the last code that befell the user, cut; NUL-terminated */
+	char etag[48];    /* the first bytes; the rest in the tail; not NUL-terminated */
 };
+#define PX_BOARD_STATE_FIRST offsetof(struct px_board_state, reminded_floor)
+#define PX_BOARD_STATE_REST (sizeof(struct px_board_state) - PX_BOARD_STATE_FIRST)
 
 enum px_board_origin { PX_FROM_CFG, PX_FROM_FILE, PX_FROM_DB, PX_FROM_RPC, PX_FROM_SCRIPT };
 
@@ -137,19 +146,23 @@ typedef _Atomic uint64_t px_board_word;
 		px_board_word copy[2][PX_WORDS(sizeof(type))];                                     \
 	}
 
-#define PX_BOARD_KEY_INLINE 56
+#define PX_BOARD_KEY_INLINE 48
 #define PX_BOARD_MAILBOX_INLINE 56
 #define PX_BOARD_SUBSCRIPTION_INLINE 96
 #define PX_BOARD_ETAG_INLINE 48
 
 struct px_board_row {
-	_Atomic uint32_t next; /* in its chain; row + 1, 0: the last */
-	uint32_t spare;
+	_Alignas(PX_BOARD_LINE) _Atomic uint32_t next; /* in its chain; row + 1, 0: the last */
+	_Atomic uint32_t tag;      /* px_board_tag() of whose it is, as long as it is in a chain */
+	_Atomic uint64_t sequence; /* of the state; 0: never written */
 	px_board_word key[PX_WORDS(PX_BOARD_KEY_INLINE)];
+	/* the state, twice */
+	_Alignas(PX_BOARD_LINE) px_board_word first[2][PX_WORDS(PX_BOARD_STATE_FIRST)];
+	px_board_word rest[2][PX_WORDS(PX_BOARD_STATE_REST)];
 	px_board_word mailbox[PX_WORDS(PX_BOARD_MAILBOX_INLINE)];
 	px_board_word subscription[PX_WORDS(PX_BOARD_SUBSCRIPTION_INLINE)];
-	PX_BOARD_CELL(struct px_board_state) state;
 };
+_Static_assert(PX_BOARD_STATE_FIRST == PX_BOARD_LINE, "the state's first part is one line");
 
 /* What doesn't fit inline, from its first byte that doesn't. */
 struct px_board_tail {
@@ -176,11 +189,11 @@ struct px_board_head {
 	_Atomic uint64_t changes; /* to chains; odd: one is under way */
 	_Atomic uint32_t end;     /* rows from here on were never used */
 	/* rows in the order in which they were written: the last PX_BOARD_TOLD of `told` */
-	_Atomic uint64_t told;
+	_Alignas(PX_BOARD_LINE) _Atomic uint64_t told;
 	_Atomic uint32_t told_row[PX_BOARD_TOLD];
 	/* What the URL has that servers call (push), so that they find the next worker, too. Not the key to anything: who
 	 * knows it can make a calendar be read. 0: none was drawn yet */
-	_Atomic uint64_t token[2];
+	_Alignas(PX_BOARD_LINE) _Atomic uint64_t token[2];
 	PX_BOARD_CELL(struct px_board_counts) counts;
 };
 
@@ -233,6 +246,12 @@ static inline bool px_board_valid(const struct px_board_head *h, uint64_t size)
 static inline _Atomic uint32_t *px_board_bucket(const struct px_board_head *h, uint64_t key_hash)
 {
 	return (_Atomic uint32_t *)((char *)h + h->buckets_at) + (key_hash & (h->buckets - 1));
+}
+
+/* Not the bits that chose the bucket. */
+static inline uint32_t px_board_tag(uint64_t key_hash)
+{
+	return (uint32_t)(key_hash >> 32);
 }
 
 static inline struct px_board_row *px_board_row_at(const struct px_board_head *h, uint32_t i)
@@ -297,65 +316,91 @@ struct px_board_user {
 
 enum px_board_found { PX_BOARD_FOUND, PX_BOARD_NONE, PX_BOARD_UNKNOWN };
 
-/* Copies one row; all: with mailbox, subscription and ETag, else these are "". NONE: it is free.
- * UNKNOWN: it changed all the time, or its names were lost when a worker was killed in the middle. */
-static inline enum px_board_found px_board_load_row(const struct px_board_head *h, uint32_t i,
-                                                    bool all, struct px_board_user *out)
+/* The state's copy that goes with the sequence; all: with its rest. */
+static inline void px_board_load_state(struct px_board_state *s, const struct px_board_row *row,
+                                       uint64_t sequence, bool all)
 {
-	struct px_board_row *row = px_board_row_at(h, i);
-	struct px_board_tail *tail = px_board_tail_at(h, i);
+	px_board_load(s, row->first[sequence & 1], PX_BOARD_STATE_FIRST);
+	if (all)
+		px_board_load((char *)s + PX_BOARD_STATE_FIRST, row->rest[sequence & 1],
+		              PX_BOARD_STATE_REST);
+}
+
+/* Mailbox, subscription and ETag, as long as the state says; whether they belong to it isn't known yet. */
+static inline void px_board_load_names(struct px_board_user *out, const struct px_board_row *row,
+                                       const struct px_board_tail *tail, uint64_t sequence)
+{
+	const struct px_board_state *s = &out->state;
+	const size_t etag = s->etag_len < PX_BOARD_ETAG_INLINE ? s->etag_len : PX_BOARD_ETAG_INLINE;
+
+	px_board_load_text(out->mailbox, s->mailbox_len, row->mailbox, PX_BOARD_MAILBOX_INLINE,
+	                   tail->mailbox);
+	px_board_load_text(out->subscription, s->subscription_len, row->subscription,
+	                   PX_BOARD_SUBSCRIPTION_INLINE, tail->subscription);
+	memcpy(out->etag, s->etag, etag);
+	px_board_load(out->etag + etag, tail->etag[sequence & 1], s->etag_len - etag);
+	out->etag[s->etag_len] = '\0';
+}
+
+/* What isn't the one that the state says is "". */
+static inline void px_board_check_names(struct px_board_user *out)
+{
+	const struct px_board_state *s = &out->state;
+	char *blank;
+
+	if ((uint32_t)px_key_hash(out->mailbox, s->mailbox_len) != s->mailbox_hash)
+		out->mailbox[0] = '\0';
+	if ((uint32_t)px_key_hash(out->subscription, s->subscription_len) != s->subscription_hash)
+		out->subscription[0] = '\0';
+	/* they stand together, with a blank between */
+	blank = strchr(out->subscription, ' ');
+	if (blank) {
+		*blank = '\0';
+		out->watermark = (uint8_t)(blank + 1 - out->subscription);
+	}
+}
+
+/*
+ * Copies one row; all: with mailbox, subscription and ETag, else these are "" and the state has its first part alone. key: only if it is that one's, with
+ * its hash; NULL: whosever. NONE: it is free, or another's. UNKNOWN: it changed all the time, or its names were lost when a worker was killed in the middle.
+ */
+static inline enum px_board_found px_board_load_row(const struct px_board_head *h, uint32_t i,
+                                                    const char *key, uint64_t hash, bool all,
+                                                    struct px_board_user *out)
+{
+	const struct px_board_row *row = px_board_row_at(h, i);
+	const struct px_board_tail *tail = px_board_tail_at(h, i);
 	struct px_board_state *s = &out->state;
 
 	out->row = i;
+	out->watermark = 0;
 	out->mailbox[0] = out->subscription[0] = out->etag[0] = '\0';
 	for (int tries = 0; tries < PX_BOARD_RETRIES; tries++) {
-		uint64_t seq = atomic_load_explicit(&row->state.sequence, memory_order_acquire);
-		unsigned copy = seq & 1;
+		const uint64_t seq = atomic_load_explicit(&row->sequence, memory_order_acquire);
 
 		if (seq == 0)
 			return PX_BOARD_NONE;
-		px_board_load(s, row->state.copy[copy], sizeof *s);
+		px_board_load_state(s, row, seq, all);
 		if (s->etag_len > PX_BOARD_ETAG_MAX)
 			continue; /* torn; the other lengths can't be too long */
-		if (s->used) {
+		if (s->used)
 			px_board_load_text(out->key, s->key_len, row->key, PX_BOARD_KEY_INLINE,
 			                   tail->key);
-		}
-		if (s->used && all) {
-			px_board_load_text(out->mailbox, s->mailbox_len, row->mailbox,
-			                   PX_BOARD_MAILBOX_INLINE, tail->mailbox);
-			px_board_load_text(out->subscription, s->subscription_len,
-			                   row->subscription, PX_BOARD_SUBSCRIPTION_INLINE,
-			                   tail->subscription);
-			memcpy(out->etag, s->etag,
-			       s->etag_len < PX_BOARD_ETAG_INLINE ? s->etag_len
-			                                          : PX_BOARD_ETAG_INLINE);
-			if (s->etag_len > PX_BOARD_ETAG_INLINE)
-				px_board_load(out->etag + PX_BOARD_ETAG_INLINE, tail->etag[copy],
-				              s->etag_len - PX_BOARD_ETAG_INLINE);
-			out->etag[s->etag_len] = '\0';
-		}
+		if (s->used && all)
+			px_board_load_names(out, row, tail, seq);
 		atomic_thread_fence(memory_order_acquire);
-		if (atomic_load_explicit(&row->state.sequence, memory_order_relaxed) != seq)
+		if (atomic_load_explicit(&row->sequence, memory_order_relaxed) != seq)
 			continue;
-		if (!s->used)
+		if (!s->used || (key && s->key_hash != hash))
 			return PX_BOARD_NONE;
-		if (px_key_hash(out->key, s->key_len) != s->key_hash)
-			continue;
-		if (!all)
-			return PX_BOARD_FOUND;
-		if ((uint32_t)px_key_hash(out->mailbox, s->mailbox_len) != s->mailbox_hash)
-			out->mailbox[0] = '\0';
-		if ((uint32_t)px_key_hash(out->subscription, s->subscription_len) !=
-		    s->subscription_hash)
-			out->subscription[0] = '\0';
-		out->watermark = 0;
-		/* they stand together, with a blank between */
-		char *blank = strchr(out->subscription, ' ');
-		if (blank) {
-			*blank = '\0';
-			out->watermark = (uint8_t)(blank + 1 - out->subscription);
+		if (!key || strcmp(out->key, key) != 0) {
+			if (px_key_hash(out->key, s->key_len) != s->key_hash)
+				continue;
+			if (key)
+				return PX_BOARD_NONE;
 		}
+		if (all)
+			px_board_check_names(out);
 		return PX_BOARD_FOUND;
 	}
 	return PX_BOARD_UNKNOWN;
@@ -364,15 +409,14 @@ static inline enum px_board_found px_board_load_row(const struct px_board_head *
 static inline enum px_board_found px_board_load_user(const struct px_board_head *h, uint32_t i,
                                                      struct px_board_user *out)
 {
-	return px_board_load_row(h, i, true, out);
+	return px_board_load_row(h, i, NULL, 0, true, out);
 }
 
 /* The row of a key (in its normal form), copied to *out as px_board_load_row does. */
 static inline enum px_board_found px_board_find_row(const struct px_board_head *h, const char *key,
                                                     bool all, struct px_board_user *out)
 {
-	size_t len = strlen(key);
-	uint64_t hash = px_key_hash(key, len);
+	const uint64_t hash = px_key_hash(key, strlen(key));
 
 	for (int tries = 0; tries < PX_BOARD_RETRIES; tries++) {
 		uint64_t before = atomic_load_explicit(&h->changes, memory_order_acquire);
@@ -380,14 +424,19 @@ static inline enum px_board_found px_board_find_row(const struct px_board_head *
 		bool doubt = false;
 
 		for (uint32_t steps = 0; at != 0 && at <= h->rows && steps < 256; steps++) {
-			enum px_board_found f = px_board_load_row(h, at - 1, all, out);
+			const struct px_board_row *row = px_board_row_at(h, at - 1);
+			enum px_board_found f = PX_BOARD_NONE;
 
-			if (f == PX_BOARD_FOUND && out->state.key_hash == hash &&
-			    out->state.key_len == len && memcmp(out->key, key, len) == 0)
-				return PX_BOARD_FOUND;
+			/* the lines that follow come while the first one does */
+			__builtin_prefetch(row->first[0]);
+			__builtin_prefetch(row->first[1]);
+			if (atomic_load_explicit(&row->tag, memory_order_relaxed) ==
+			    px_board_tag(hash))
+				f = px_board_load_row(h, at - 1, key, hash, all, out);
+			if (f == PX_BOARD_FOUND)
+				return f;
 			doubt = doubt || f == PX_BOARD_UNKNOWN;
-			at = atomic_load_explicit(&px_board_row_at(h, at - 1)->next,
-			                          memory_order_acquire);
+			at = atomic_load_explicit(&row->next, memory_order_acquire);
 		}
 		atomic_thread_fence(memory_order_acquire);
 		if (at == 0 && !doubt && !(before & 1) &&

@@ -451,6 +451,37 @@ static void readers_never_see_a_torn_row(void **state)
 	assert_true(unknown * 10 < reads);
 }
 
+/* Somebody who is there is found all the time. */
+static void *find_all_the_time(void *arg)
+{
+	struct bench *b = arg;
+	struct px_board_user u;
+
+	for (unsigned who = 0; !atomic_load(&stop); who = (who + 1) % HOT)
+		unknown += find(b, who, &u) != PX_BOARD_FOUND;
+	return NULL;
+}
+
+static void taking_over_hides_nobody(void **state)
+{
+	struct bench *b = *state;
+	pthread_t t;
+	char why[256];
+
+	for (unsigned who = 0; who < HOT; who++)
+		put(b->board, who, 1);
+	atomic_store(&stop, false);
+	unknown = 0;
+	pthread_create(&t, NULL, find_all_the_time, b);
+	for (int i = 0; i < 300; i++) {
+		px_board_free(b->board);
+		assert_int_equal(px_board_new(&b->board, b->fd, ROWS, 8, now, why), 0);
+	}
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+	assert_int_equal(unknown, 0);
+}
+
 /* ---- a writer that is killed ---- */
 
 static void write_until_killed(int fd, unsigned seed)
@@ -538,6 +569,7 @@ int main(void)
 	    T(gateways_and_counts),
 	    T(availability),
 	    T(readers_never_see_a_torn_row),
+	    T(taking_over_hides_nobody),
 	    T(killed_in_the_middle),
 	};
 

@@ -34,7 +34,13 @@ static bool visible(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n;) {
 		uint32_t c;
-		const size_t len = px_utf8(s + i, n - i, &c);
+		size_t len;
+
+		if (s[i] > ' ' && s[i] < 0x7f) {
+			i++;
+			continue;
+		}
+		len = px_utf8(s + i, n - i, &c);
 
 		if (len == 0 || c <= ' ' || (c >= 0x7f && c <= 0xa0) || c == 0xfffe || c == 0xffff)
 			return false;

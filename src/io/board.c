@@ -40,21 +40,31 @@ static void store_text(px_board_word *first, size_t in, px_board_word *rest, con
 		store(rest, text + in, len - in);
 }
 
-/* The copy that the next store_cell() makes the current one. */
-static unsigned next_copy(const _Atomic uint64_t *sequence)
+/* The next step of a sequence, whose copy may be written from here on: the former step can be seen. */
+static uint64_t next_step(const _Atomic uint64_t *sequence)
 {
-	return (atomic_load_explicit(sequence, memory_order_relaxed) + 1) & 1;
+	const uint64_t seq = atomic_load_explicit(sequence, memory_order_relaxed) + 1;
+
+	atomic_thread_fence(memory_order_release);
+	return seq;
 }
 
 static void store_cell(_Atomic uint64_t *sequence, px_board_word *copies, const void *value,
                        size_t n)
 {
-	uint64_t seq = atomic_load_explicit(sequence, memory_order_relaxed) + 1;
+	const uint64_t seq = next_step(sequence);
 
-	/* the copy is overwritten only after the former step of the sequence can be seen */
-	atomic_thread_fence(memory_order_release);
 	store(copies + (seq & 1) * PX_WORDS(n), value, n);
 	atomic_store_explicit(sequence, seq, memory_order_release);
+}
+
+static void store_state(struct px_board_row *row, const struct px_board_state *s)
+{
+	const uint64_t seq = next_step(&row->sequence);
+
+	store(row->first[seq & 1], s, PX_BOARD_STATE_FIRST);
+	store(row->rest[seq & 1], (const char *)s + PX_BOARD_STATE_FIRST, PX_BOARD_STATE_REST);
+	atomic_store_explicit(&row->sequence, seq, memory_order_release);
 }
 
 /* ---- chains ---- */
@@ -79,6 +89,7 @@ static void link_row(struct px_board *b, uint32_t i, uint64_t key_hash)
 	_Atomic uint32_t *bucket = px_board_bucket(b->head, key_hash);
 	struct px_board_row *row = px_board_row_at(b->head, i);
 
+	atomic_store_explicit(&row->tag, px_board_tag(key_hash), memory_order_relaxed);
 	atomic_store_explicit(&row->next, atomic_load_explicit(bucket, memory_order_relaxed),
 	                      memory_order_relaxed);
 	atomic_store_explicit(bucket, i + 1, memory_order_release);
@@ -129,12 +140,13 @@ static bool take_free(struct px_board *b, uint32_t *i)
 	return true;
 }
 
+/* Nobody else writes it. */
 static void current_state(const struct px_board *b, uint32_t i, struct px_board_state *out)
 {
-	struct px_board_row *row = px_board_row_at(b->head, i);
+	const struct px_board_row *row = px_board_row_at(b->head, i);
 
-	if (!px_board_load_cell(out, sizeof *out, &row->state.sequence, row->state.copy[0]))
-		memset(out, 0, sizeof *out);
+	px_board_load_state(out, row, atomic_load_explicit(&row->sequence, memory_order_relaxed),
+	                    true);
 }
 
 /* Tells those who follow changes that a row was written. */
@@ -155,32 +167,42 @@ static void free_row(struct px_board *b, uint32_t i)
 	now.id = was.id;
 	begin_change(b);
 	unlink_row(b, i, was.key_hash);
-	store_cell(&row->state.sequence, row->state.copy[0], &now, sizeof now);
+	store_state(row, &now);
 	end_change(b);
 	add_free(b, i);
 	tell(b, i);
 }
 
-/* Whatever a killed writer left behind is put in order: the rows tell. */
+/* Whatever a killed writer left behind is put in order: the rows tell. Nobody who can be found is
+ * lost meanwhile, unless the chains are to be made anew: it was killed while it changed one. */
 static void recover(struct px_board *b)
 {
 	struct px_board_head *h = b->head;
+	const bool broken = atomic_load_explicit(&h->changes, memory_order_relaxed) & 1;
 	uint32_t end = atomic_load_explicit(&h->end, memory_order_relaxed);
-	struct px_board_user u;
+	struct px_board_user u, found;
 
 	if (end > h->rows)
 		atomic_store_explicit(&h->end, end = h->rows, memory_order_relaxed);
-	begin_change(b);
-	for (uint32_t i = 0; end > 0 && i < h->buckets; i++)
+	if (broken)
+		begin_change(b);
+	for (uint32_t i = 0; broken && i < h->buckets; i++)
 		if (atomic_load_explicit(px_board_bucket(h, i), memory_order_relaxed) != NOT_SET)
 			atomic_store_explicit(px_board_bucket(h, i), NOT_SET, memory_order_relaxed);
 	for (uint32_t i = 0; i < end; i++) {
-		if (px_board_load_user(h, i, &u) == PX_BOARD_FOUND)
-			link_row(b, i, u.state.key_hash);
-		else
+		if (px_board_load_user(h, i, &u) != PX_BOARD_FOUND)
 			add_free(b, i);
+		else if (broken)
+			link_row(b, i, u.state.key_hash);
+		else if (px_board_find_row(h, u.key, false, &found) != PX_BOARD_FOUND) {
+			/* written, and not in its chain yet */
+			begin_change(b);
+			link_row(b, i, u.state.key_hash);
+			end_change(b);
+		}
 	}
-	end_change(b);
+	if (broken)
+		end_change(b);
 }
 
 /* ---- making and ending ---- */
@@ -405,12 +427,11 @@ void px_board_put(struct px_board *b, const struct px_user_view *v, enum px_boar
 		store_text(row->subscription, PX_BOARD_SUBSCRIPTION_INLINE, tail->subscription,
 		           subscription, subscription_len);
 	if (s.etag_len > PX_BOARD_ETAG_INLINE) {
-		atomic_thread_fence(memory_order_release);
-		store(tail->etag[next_copy(&row->state.sequence)],
+		store(tail->etag[next_step(&row->sequence) & 1],
 		      v->publication->etag + PX_BOARD_ETAG_INLINE,
 		      s.etag_len - PX_BOARD_ETAG_INLINE);
 	}
-	store_cell(&row->state.sequence, row->state.copy[0], &s, sizeof s);
+	store_state(row, &s);
 	if (fresh) {
 		begin_change(b);
 		link_row(b, i, s.key_hash);

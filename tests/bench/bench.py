@@ -59,6 +59,7 @@ TABLE = {
     "storm_options_p99_ms": ("OPTIONS during it, 99 of 100", "ms", ("<=", 100)),
     "board_lookup_ns": ("$exchange(...) of 100,000 users, board written at full speed", "ns",
                         ("<=", 1000)),
+    "board_lookup_wall_ns": ("... by the clock, if every process had a core", "ns", None),
     "worker_bytes_per_user": ("memory of a user, board included", "B", ("<=", 1536)),
 }
 
@@ -448,7 +449,7 @@ def looking_up(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)
     say(f"board: {found}")
-    return {"board_lookup_ns": round(found["board_lookup_ns"])}
+    return {"board_lookup_ns": round(found["cpu_ns"]), "board_lookup_wall_ns": round(found["wall_ns"])}
 
 
 # ---- the table ----

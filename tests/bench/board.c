@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * board.c - looks users up on a board of 100,000 while another process writes it at full speed:
- * `board LOOKUPS`. Every row's words belong together, so a torn one is noticed; the writer is killed
- * and started again now and then. Prints one line of JSON; exits with 1 when a row was torn, or a
- * user who is there all the time was not there.
+ * `board READS [READERS]`. Most reads look at a row word for word, which belong together, so a torn
+ * one is noticed; the others are timed as a script looks a user up. Half of what is written, and most of what is
+ * looked at word for word, are some hot rows. The writer is killed and started again now and then.
+ * Prints one line of JSON; exits with 1 when a row was torn, or a user who is there all the time was
+ * not there.
  */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +22,16 @@
 
 #define USERS 100000
 #define LATER 2000000000u /* until when states hold: these seconds and some */
-#define BATCH 100000
-#define LIFE 20 /* batches of a writer */
+#define HOT 64            /* rows */
+#define TIMED 20000       /* look-ups in a row, */
+#define WORDS 80000       /* and reads word for word */
+#define LIFE_US 1000000   /* of a writer */
+#define READERS_MAX 16
 
 static char key[USERS][32];
+static char asked
+    [USERS]
+    [32]; /* the same in a random order: an AoR that is asked about was just read in a request */
 static struct px_publication pub = {.state = PX_PUB_STANDING};
 
 static struct px_now clock_now(void)
@@ -40,6 +49,12 @@ static uint64_t next(uint64_t *seed)
 	*seed ^= *seed << 13;
 	*seed ^= *seed >> 7;
 	return *seed ^= *seed << 17;
+}
+
+/* One of so many times anybody, else somebody hot. */
+static uint32_t someone(uint64_t *seed, unsigned anybody)
+{
+	return (uint32_t)(next(seed) % (next(seed) % anybody == 0 ? USERS : HOT));
 }
 
 static void put(struct px_board *b, uint32_t i, uint32_t n, struct px_now now)
@@ -76,94 +91,162 @@ static _Noreturn void write_for_ever(int fd, uint64_t seed)
 	for (uint64_t n = 0;; n++) {
 		if (n % 4096 == 0)
 			px_board_beat(b, now = clock_now());
-		put(b, (uint32_t)(next(&seed) % USERS), (uint32_t)(next(&seed) % 1000000), now);
+		put(b, someone(&seed, 2), (uint32_t)(next(&seed) % 1000000), now);
 	}
 }
 
-static bool whole(const struct px_board_user *u, uint32_t i)
+/* What is in every read, and with `all` the rest of it. */
+static bool whole(const struct px_board_user *u, uint32_t i, bool all)
 {
 	const uint32_t n = u->state.until - LATER;
 
 	return u->state.presence == 1 + n % 3 && u->state.read_at == n && u->state.expires == n &&
-	       u->etag[0] == 'e' && strtoul(u->etag + 1, NULL, 10) == n &&
-	       strcmp(u->key, key[i]) == 0;
+	       strcmp(u->key, key[i]) == 0 &&
+	       (!all || (u->etag[0] == 'e' && strtoul(u->etag + 1, NULL, 10) == n &&
+	                 strcmp(u->mailbox, key[i]) == 0));
+}
+
+/* Shared with the parent. */
+struct told {
+	_Atomic uint64_t reads;
+	uint64_t timed, torn, unknown, absent;
+	double cpu_ns, wall_ns;
+};
+
+static double ns_of(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static void time_some(const struct px_module *m, struct told *t, uint64_t *seed)
+{
+	const double cpu = ns_of(CLOCK_THREAD_CPUTIME_ID), wall = ns_of(CLOCK_MONOTONIC);
+	uint32_t at = (uint32_t)(next(seed) % USERS);
+	struct px_value v;
+
+	for (int i = 0; i < TIMED; i++, at = (at + 1) % USERS) {
+		const char *k = asked[at];
+
+		px_lookup(m, PX_LOOKUP_availability, k, strlen(k), &v);
+		t->unknown += v.text[0] == 'u';
+	}
+	t->cpu_ns += ns_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	t->wall_ns += ns_of(CLOCK_MONOTONIC) - wall;
+	t->timed += TIMED;
+}
+
+static void look_at_some(const struct px_board_reader *b, struct told *t, uint64_t *seed)
+{
+	for (int i = 0; i < WORDS; i++) {
+		const uint32_t who = someone(seed, 8);
+		const bool all = i % 2;
+		struct px_board_user u;
+
+		switch (all ? px_board_user(b, key[who], &u)
+		            : px_board_user_state(b, key[who], &u)) {
+		case PX_BOARD_FOUND:
+			t->torn += !whole(&u, who, all);
+			break;
+		case PX_BOARD_NONE:
+			t->absent++;
+			break;
+		case PX_BOARD_UNKNOWN:
+			t->unknown++;
+			break;
+		}
+	}
+	atomic_fetch_add(&t->reads, WORDS);
+}
+
+static _Noreturn void read_on(const struct px_module *m, struct told *t, uint64_t want,
+                              uint64_t seed)
+{
+	struct px_board_user u;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (uint32_t i = 0; i < USERS; i++) /* the pages are mapped when they are touched */
+		px_board_user(m->board, key[i], &u);
+	while (atomic_load(&t->reads) < want) {
+		time_some(m, t, &seed);
+		look_at_some(m->board, t, &seed);
+	}
+	_exit(0);
+}
+
+static pid_t start_writer(const struct px_module *m, uint64_t seed)
+{
+	const pid_t writer = fork();
+
+	if (writer == 0)
+		write_for_ever(m->board_fd, seed);
+	return writer;
+}
+
+static void end(pid_t writer)
+{
+	kill(writer, SIGKILL);
+	waitpid(writer, NULL, 0);
 }
 
 int main(int argc, char **argv)
 {
 	const uint64_t want = argc > 1 ? strtoull(argv[1], NULL, 10) : 3000000;
+	const unsigned readers = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1;
 	struct px_module m = PX_MODULE_INIT("", NULL, NULL);
-	uint64_t seed = 88172645463325252u, looked = 0, torn = 0, unknown = 0, absent = 0,
-	         writers = 0;
-	double ns = 0, fastest = 0, slowest = 0;
-	pid_t writer = 0;
+	struct told *t, all = {0};
+	uint64_t seed = 88172645463325252u, writers = 1;
+	pid_t writer;
 
-	for (uint32_t i = 0; i < USERS; i++)
+	if (readers == 0 || readers > READERS_MAX)
+		return 2;
+	for (uint32_t i = 0; i < USERS; i++) {
+		const uint32_t j = (uint32_t)(next(&seed) % (i + 1));
+
 		snprintf(key[i], sizeof key[i], "user%u@example.com", i);
+		memcpy(asked[i], asked[j], sizeof asked[i]);
+		memcpy(asked[j], key[i], sizeof asked[j]);
+	}
 	m.board_fd = px_board_make(USERS, 8);
 	if (m.board_fd < 0 || px_board_open(&m.board, m.board_fd) < 0)
 		return 2;
-	for (uint64_t batch = 0; looked < want; batch++) {
-		struct timespec a, b;
-		struct px_value v;
-		double took;
-
-		if (batch % LIFE == 0) {
-			if (writer > 0) {
-				kill(writer, SIGKILL);
-				waitpid(writer, NULL, 0);
-			}
-			writer = fork();
-			if (writer == 0)
-				write_for_ever(m.board_fd, seed);
+	t = mmap(NULL, READERS_MAX * sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+	         -1, 0);
+	if (t == MAP_FAILED)
+		return 2;
+	writer = start_writer(&m, seed);
+	while (px_board_user(m.board, key[USERS - 1], &(struct px_board_user){0}) != PX_BOARD_FOUND)
+		usleep(1000);
+	for (unsigned i = 0; i < readers; i++)
+		if (fork() == 0)
+			read_on(&m, &t[i], want / readers, seed + 1 + i);
+	for (unsigned ended = 0; ended < readers;) {
+		usleep(LIFE_US);
+		end(writer);
+		for (; ended < readers && waitpid(-1, NULL, WNOHANG) > 0; ended++)
+			;
+		if (ended < readers) {
+			writer = start_writer(&m, seed += writers);
 			writers++;
-			/* until it has taken over, rows of the one before are what there is */
-			do
-				usleep(1000);
-			while (px_board_epoch(m.board) < writers ||
-			       px_board_user(m.board, key[USERS - 1], &(struct px_board_user){0}) !=
-			           PX_BOARD_FOUND ||
-			       px_board_silent_ms(m.board, clock_now().mono.ms) > 1000);
 		}
-		/* half of them timed as a script looks one up, half looked at word for word */
-		clock_gettime(CLOCK_MONOTONIC, &a);
-		for (int i = 0; i < BATCH / 2; i++) {
-			const char *k = key[next(&seed) % USERS];
-
-			px_lookup(&m, PX_LOOKUP_availability, k, strlen(k), &v);
-			unknown += v.text[0] == 'u';
-		}
-		clock_gettime(CLOCK_MONOTONIC, &b);
-		took = ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) /
-		       (BATCH / 2);
-		ns += took;
-		fastest = batch == 0 || took < fastest ? took : fastest;
-		slowest = took > slowest ? took : slowest;
-		for (int i = 0; i < BATCH / 2; i++) {
-			const uint32_t who = (uint32_t)(next(&seed) % USERS);
-			struct px_board_user u;
-
-			switch (px_board_user(m.board, key[who], &u)) {
-			case PX_BOARD_FOUND:
-				torn += !whole(&u, who);
-				break;
-			case PX_BOARD_NONE:
-				absent++;
-				break;
-			case PX_BOARD_UNKNOWN:
-				unknown++;
-				break;
-			}
-		}
-		looked += BATCH;
 	}
-	kill(writer, SIGKILL);
-	waitpid(writer, NULL, 0);
-	printf(
-	    "{\"lookups\": %llu, \"board_lookup_ns\": %.0f, \"fastest_ns\": %.0f, \"slowest_ns\": "
-	    "%.0f, \"torn\": %llu, \"absent\": %llu, \"unknown\": %llu, \"writers\": %llu}\n",
-	    (unsigned long long)looked, ns / ((double)looked / BATCH), fastest, slowest,
-	    (unsigned long long)torn, (unsigned long long)absent, (unsigned long long)unknown,
-	    (unsigned long long)writers);
-	return torn > 0 || absent > 0;
+	for (unsigned i = 0; i < readers; i++) {
+		all.reads += t[i].reads;
+		all.timed += t[i].timed;
+		all.torn += t[i].torn;
+		all.unknown += t[i].unknown;
+		all.absent += t[i].absent;
+		all.cpu_ns += t[i].cpu_ns;
+		all.wall_ns += t[i].wall_ns;
+	}
+	printf("{\"reads\": %llu, \"readers\": %u, \"timed\": %llu, \"cpu_ns\": %.0f, \"wall_ns\": "
+	       "%.0f, "
+	       "\"torn\": %llu, \"absent\": %llu, \"unknown\": %llu, \"writers\": %llu}\n",
+	       (unsigned long long)all.reads, readers, (unsigned long long)all.timed,
+	       all.cpu_ns / (double)all.timed, all.wall_ns / (double)all.timed,
+	       (unsigned long long)all.torn, (unsigned long long)all.absent,
+	       (unsigned long long)all.unknown, (unsigned long long)writers);
+	return all.reads < want || all.torn > 0 || all.absent > 0;
 }
