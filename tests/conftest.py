@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What every loopback test can ask for. See tests/README.md."""
 
+import contextlib
 import shutil
 import signal
 import tempfile
@@ -43,14 +44,14 @@ def pytest_runtest_makereport(item, call):
     path = getattr(item, "funcargs", {}).get("folder")
     if not report.failed or path is None:
         return
-    for log in sorted(path.glob("*.log")):
+    for log in sorted(path.rglob("*.log")):
         lines = log.read_text("utf-8", "replace").splitlines()[-30:]
         report.sections.append((f"end of {log.name}", "\n".join(lines)))
 
 
-@pytest.fixture
-def folder(request):
-    """An empty folder with a short name; kept, and named, when the test failed."""
+@contextlib.contextmanager
+def empty_folder(request):
+    """Has a short name; kept, and named, when a test failed in it."""
     path = Path(tempfile.mkdtemp(prefix="px-"))
     failed = request.session.testsfailed
     yield path
@@ -58,6 +59,12 @@ def folder(request):
         shutil.rmtree(path, ignore_errors=True)
     else:
         print(f"what was left behind is in {path}")
+
+
+@pytest.fixture
+def folder(request):
+    with empty_folder(request) as path:
+        yield path
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ static struct rig {
 	unsigned flights, servers, next_id[SERVERS], asked[PX_ASKS], most_ids;
 	bool down, deaf; /* connects are refused; hints get lost */
 	unsigned etags;
+	unsigned unheard, arrive; /* times that the log says so */
 } r;
 
 static struct person *person_of(const char *target)
@@ -237,8 +238,14 @@ static void turn(void)
 			} else if (a[i].kind == PX_DO_SIP_START) {
 				publish(&a[i]);
 				more = true;
-			} else if (a[i].kind == PX_DO_LOG && getenv("TRACE")) {
-				print_message("%lld %s\n", (long long)r.now.mono.ms, a[i].log.text);
+			} else if (a[i].kind == PX_DO_LOG) {
+				r.unheard += !!strstr(
+				    a[i].log.text, "notify: none came to httpu://192.0.2.1:50020,");
+				r.arrive += !!strstr(a[i].log.text,
+				                     "NOTIFYs arrive at httpu://192.0.2.1:50020");
+				if (getenv("TRACE"))
+					print_message("%lld %s\n", (long long)r.now.mono.ms,
+					              a[i].log.text);
 			}
 		}
 		px_engine_actions_clear(r.e);
@@ -429,9 +436,31 @@ static void test_without_hints(void **state)
 	pass(75000);
 	assert_int_equal(wrong(), 0);
 	assert_int_equal(followed(), USERS);
+	assert_int_equal(r.unheard, 1); /* and that is said, once */
+	assert_int_equal(r.arrive, 0);
+	r.deaf = false;
+	change(&r.person[0]);
+	pass(1900);
+	assert_int_equal(wrong(), 0);
+	assert_int_equal(r.arrive, 1);
 }
 
-/* Hours: each subscription is renewed before it ends, and none is made anew. */
+/* One that was heard shows that they arrive: others may get lost. */
+static void test_some_hints_get_lost(void **state)
+{
+	(void)state;
+	pass(60000);
+	change(&r.person[1]);
+	pass(1900);
+	r.deaf = true;
+	for (unsigned i = 0; i < USERS; i += 2)
+		change(&r.person[i]);
+	pass(75000);
+	assert_int_equal(wrong(), 0);
+	assert_int_equal(r.unheard, 0);
+	assert_int_equal(r.arrive, 1);
+}
+
 /* Polls that nobody waits for share requests. */
 static void test_slow_polls_are_gathered(void **state)
 {
@@ -443,6 +472,7 @@ static void test_slow_polls_are_gathered(void **state)
 	assert_in_range(r.asked[PX_ASK_POLL] - polls, 3000 / PX_WEBDAV_POLL_MAX, 300);
 }
 
+/* Hours: each subscription is renewed before it ends, and none is made anew. */
 static void test_renewals(void **state)
 {
 	(void)state;
@@ -475,6 +505,48 @@ static void test_forgotten_ids(void **state)
 	assert_int_equal(followed(), USERS);
 }
 
+/* Whenever a hint comes, also while its user is polled, or about to be. */
+static void test_no_moment_is_bad_for_a_hint(void **state)
+{
+	(void)state;
+	pass(60000);
+	for (unsigned i = 0; i < 600; i++) {
+		pass(37);
+		change(&r.person[i % USERS]);
+		if (i >= 60) {
+			const struct person *p = &r.person[(i - 60) % USERS];
+
+			assert_int_equal(p->seen, p->busy ? PX_PRESENCE_BUSY : PX_AVAILABLE);
+		}
+	}
+}
+
+/* A front end that is started anew still has the subscriptions, as they are its stores': no other ones are made beside them. */
+static void test_the_front_end_is_away_for_a_minute(void **state)
+{
+	unsigned had[USERS];
+
+	(void)state;
+	pass(60000);
+	for (unsigned i = 0; i < USERS; i++)
+		had[i] = r.person[i].id;
+	r.down = true;
+	for (unsigned i = 0; i < USERS; i += 2)
+		change(&r.person[i]);
+	pass(60000);
+	assert_int_equal(followed(), 0);
+	r.down = false;
+	pass(60000);
+	assert_int_equal(wrong(), 0);
+	assert_int_equal(followed(), USERS);
+	assert_int_equal(r.asked[PX_ASK_SUBSCRIBE], USERS);
+	for (unsigned i = 0; i < USERS; i++)
+		assert_int_equal(r.person[i].id, had[i]);
+	change(&r.person[5]);
+	pass(1900);
+	assert_int_equal(wrong(), 0);
+}
+
 static void test_the_front_end_is_down_for_an_hour(void **state)
 {
 	(void)state;
@@ -503,9 +575,12 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_several_servers, several, teardown),
 	    T(test_forged_hints_cost_a_poll_at_most),
 	    T(test_without_hints),
+	    T(test_some_hints_get_lost),
 	    T(test_slow_polls_are_gathered),
 	    T(test_renewals),
 	    T(test_forgotten_ids),
+	    T(test_no_moment_is_bad_for_a_hint),
+	    T(test_the_front_end_is_away_for_a_minute),
 	    T(test_the_front_end_is_down_for_an_hour),
 	};
 

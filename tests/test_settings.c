@@ -572,6 +572,36 @@ static void checks_what_belongs_together(void **state)
 	px_settings_free(s);
 }
 
+/* What push needs is listen_http with EWS, and over WebDAV listen_udp, which is there by itself. */
+static void push_needs_its_own_listener(void **state)
+{
+	struct px_settings *s =
+	    good(ACCOUNT "gateway = https://owa;type=webdav\nsubscription = push\n");
+
+	(void)state;
+	assert_int_equal(s->subscription, PX_SUBSCRIPTION_PUSH);
+	assert_string_equal(s->listen_udp, "50020");
+	assert_null(s->listen_http);
+	assert_int_equal(px_settings_impossible(s, said, NULL), 0);
+	px_settings_free(s);
+	s = good(BASE "subscription = push\nlisten_http = 192.0.2.1:8080\n");
+	assert_int_equal(px_settings_impossible(s, said, NULL), 0);
+	px_settings_free(s);
+	s = good(ACCOUNT "gateway = https://owa;type=webdav\nlisten_http = 192.0.2.1:8080\n");
+	heard.len = 0;
+	assert_int_equal(px_settings_impossible(s, said, NULL), 1);
+	assert_string_equal(heard.data,
+	                    "listen_http with type=webdav can't be done by this version; give "
+	                    "listen_udp, to which its NOTIFYs come\n");
+	px_settings_free(s);
+	s = good(ACCOUNT "gateway = https://owa;type=webdav\nsubscription = streaming\n");
+	heard.len = 0;
+	assert_int_equal(px_settings_impossible(s, said, NULL), 1);
+	px_settings_free(s);
+	bad(GATEWAY ACCOUNT "subscription = push\n",
+	    "line 4: subscription: push needs listen_http; give a port that Exchange can reach\n");
+}
+
 static void opens_no_file_without_a_reader(void **state)
 {
 	const struct px_settings_reader r = {.said = said};
@@ -1089,6 +1119,7 @@ int main(void)
 	    cmocka_unit_test(reads_gateways),
 	    cmocka_unit_test(says_what_is_wrong_and_what_would_be_right),
 	    cmocka_unit_test(checks_what_belongs_together),
+	    cmocka_unit_test(push_needs_its_own_listener),
 	    cmocka_unit_test(opens_no_file_without_a_reader),
 	    cmocka_unit_test(refuses_what_is_no_text),
 	    cmocka_unit_test(limits_complaints_and_counts),

@@ -310,7 +310,9 @@ static void check_polls(const struct px_engine *e)
 		if (!u->used)
 			continue;
 		asking -= u->polling && u->polling != PX_POLL_QUEUED;
-		if (u->subscription && u->kind != PX_KIND_STREAM &&
+		if (u->subscription &&
+		    (u->kind == PX_KIND_PUSH ||
+		     (u->kind == PX_KIND_PULL && e->config.backend->hints)) &&
 		    (u->watch.state == PX_WATCH_GATHERING || u->watch.state == PX_WATCH_FOLLOWED)) {
 			uint32_t at = u->subscription_hash;
 			while (e->id[at & (e->id_size - 1)] != s + 1)

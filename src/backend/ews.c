@@ -168,7 +168,7 @@ static const char *const operation[PX_ASKS + 1] = {[CALL] = "SendNotification",
                                                    [PX_ASK_READ] = "GetUserAvailability",
                                                    [PX_ASK_READ_ONE] = "FindItem",
                                                    [PX_ASK_OOF] = "GetMailTips",
-    [PX_ASK_DETAILS] = "GetUserAvailability",
+                                                   [PX_ASK_DETAILS] = "GetUserAvailability",
                                                    [PX_ASK_PROBE] = "GetUserAvailability"};
 
 enum view { VIEW_MISSING, VIEW_EMPTY, VIEW_DIGITS, VIEW_MEETINGS };
@@ -343,9 +343,8 @@ static enum px_status busy_type(const char *s, size_t n)
  * mean that. */
 static void mailbox_digits(struct px_parse *p, struct mailbox *b)
 {
-	const enum px_status status[] = {
-	    PX_FREE, PX_TENTATIVE, PX_BUSY,
-	    PX_OOF,  p->major >= 15 ? PX_WORKINGELSEWHERE : PX_NODATA};
+	const enum px_status status[] = {PX_FREE, PX_TENTATIVE, PX_BUSY, PX_OOF,
+	                                 p->major >= 15 ? PX_WORKINGELSEWHERE : PX_NODATA};
 	const char *digit = b->digits.len ? b->digits.data : "";
 
 	if (strspn(digit, "0123456789") != b->digits.len)
@@ -860,8 +859,8 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	                                  /* replies are long, and only their being there counts */
 	    replies = {16 * MIB, 50000, 1024, DEPTH};
 	static const struct px_xml_calls calls = {on_open, on_close, on_end};
-	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_DETAILS || q->ask == PX_ASK_PROBE ||
-	               q->ask == PX_ASK_READ_ONE || q->ask == PX_ASK_OOF;
+	bool reading = q->ask == PX_ASK_READ || q->ask == PX_ASK_DETAILS ||
+	               q->ask == PX_ASK_PROBE || q->ask == PX_ASK_READ_ONE || q->ask == PX_ASK_OOF;
 	bool events = q->ask == PX_ASK_STREAM || q->ask == PX_ASK_POLL || q->ask == CALL;
 	struct px_parse *p = calloc(1, sizeof *p);
 

@@ -224,6 +224,8 @@ struct px_backend {
 	bool one_first;        /* it says more than PX_ASK_READ, and is asked first */
 	bool denies_alone;     /* what looks like a refused login may be about one mailbox */
 	bool renews;           /* a subscription ends unless PX_ASK_RENEW prolongs it */
+	bool
+	    hints; /* PULL takes a callback, too: calls are hints that something may have changed */
 	size_t (*oof_max)(
 	    unsigned version); /* mailboxes in one PX_ASK_OOF; one alone is always allowed. NULL: there is none */
 	size_t details_max; /* mailboxes in one PX_ASK_DETAILS; 0: there is none */

@@ -41,6 +41,11 @@ static void settle(const struct px_engine *e, struct user *u, int gateway)
 {
 	if (u->gateway != gateway && u->refused_ids == 0)
 		u->group = 0;
+	if (u->gateway != gateway && u->kept) {
+		free(u->subscription);
+		u->subscription = NULL;
+		u->kept = false;
+	}
 	u->gateway = (int16_t)gateway;
 	u->watch.swept = e->at[gateway].kind == PX_KIND_NONE;
 }
@@ -136,8 +141,16 @@ static void probe(struct px_engine *e, int g, struct px_now now)
 
 /* ---- the watch machine's wishes ---- */
 
-static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct px_now now)
+/* What becomes of the subscription of a user who leaves. */
+enum farewell_how {
+	SUB_FORGET,      /* the server does without being told */
+	SUB_UNSUBSCRIBE, /* it is told */
+	SUB_KEEP         /* it is asked for when its server is back */
+};
+
+static void leave(struct px_engine *e, uint32_t slot, enum farewell_how how, struct px_now now)
 {
+	const bool unsubscribe = how == SUB_UNSUBSCRIBE;
 	struct user *u = px_user(e, slot);
 
 	if (u->link[LINK_SUBSCRIBE].prev != PX_UNLINKED && u->polling != PX_POLL_QUEUED)
@@ -159,8 +172,23 @@ static void leave(struct px_engine *e, uint32_t slot, bool unsubscribe, struct p
 	} else if (u->subscription && unsubscribe && u->kind != PX_KIND_PUSH) {
 		px_farewell(e, u->gateway, u, u->subscription);
 	}
+	u->kept = how == SUB_KEEP && u->subscription;
+	if (u->kept)
+		return;
 	free(u->subscription);
 	u->subscription = NULL;
+}
+
+/*
+ * A server that can't be reached may still have the subscription when it is back, if that has a lifetime of its own: another
+ * one beside it would be left behind there.
+ */
+static enum farewell_how farewell_how(const struct px_engine *e, unsigned todo,
+                                      enum px_watch_event ev)
+{
+	if (todo & PX_W_UNSUBSCRIBE)
+		return SUB_UNSUBSCRIBE;
+	return ev == PX_W_SERVER && e->config.backend->renews ? SUB_KEEP : SUB_FORGET;
 }
 
 /* Where its calendar was: it may have gone elsewhere with its mailbox. */
@@ -187,8 +215,8 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 	if (from == PX_WATCH_HOMELESS && to != PX_WATCH_HOMELESS && ev != PX_W_HOMED)
 		e->homeless--;
 	if (todo & PX_W_LEAVE)
-		leave(e, slot, todo & PX_W_UNSUBSCRIBE, now);
-	if (todo & PX_W_LEAVE && ev != PX_W_TRANSIENT)
+		leave(e, slot, farewell_how(e, todo, ev), now);
+	if (todo & PX_W_LEAVE && ev != PX_W_TRANSIENT && !u->kept)
 		forget_folder(u);
 	/* a subscription that fails keeps nobody from being read; but not at a gateway that is
 	 * left, and not in vain */
@@ -265,7 +293,15 @@ static bool takes_over(const struct px_engine *e, const struct px_known *k)
 	       (k->kind != PX_KIND_PULL || k->watermark || e->config.backend->poll_max > 1);
 }
 
-/* A subscription that an earlier process made: believed until its stream, or a poll, says otherwise, or nothing is heard of it. */
+/* A subscription of before: believed until its stream, or a poll, says otherwise, or nothing is heard of it. */
+static void believe(struct px_engine *e, uint32_t slot, struct px_now now)
+{
+	px_user(e, slot)->old = true;
+	px_watch_event(e, slot, PX_W_SUBSCRIBED, now);
+	px_user(e, slot)->old = false;
+}
+
+/* What an earlier process had. */
 void px_adopt(struct px_engine *e, uint32_t slot, const struct px_known *k, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
@@ -274,7 +310,7 @@ void px_adopt(struct px_engine *e, uint32_t slot, const struct px_known *k, stru
 	    e->pool.gateway[k->gateway].health == PX_GW_LEAVING ||
 	    u->watch.state != PX_WATCH_WAITING)
 		return;
-	leave(e, slot, false, now);
+	leave(e, slot, SUB_FORGET, now);
 	px_unmark(e, slot);
 	px_pool_leave(&e->pool, u->gateway);
 	e->pool.gateway[k->gateway].users++;
@@ -286,9 +322,7 @@ void px_adopt(struct px_engine *e, uint32_t slot, const struct px_known *k, stru
 	}
 	if (u->subscription && takes_over(e, k)) {
 		u->watermark = k->watermark ? strdup(k->watermark) : NULL;
-		u->old = true;
-		px_watch_event(e, slot, PX_W_SUBSCRIBED, now);
-		u->old = false;
+		believe(e, slot, now);
 	} else { /* what it had, and can't have any more, is given up when it subscribes */
 		px_list_push(e, &e->at[k->gateway].subscribe, LINK_SUBSCRIBE, slot);
 	}
@@ -318,14 +352,16 @@ static void ask_subscription(struct px_engine *e, int g, uint32_t slot, struct p
 	u->minutes = (uint8_t)px_subscribe_minutes(e, g, (enum px_kind)u->kind);
 	u->called = false;
 	char callback[PX_CALLBACK_MAX];
-	if (e->config.callback && *e->config.callback)
+	bool calls = (u->kind == PX_KIND_PUSH || e->config.backend->hints) && e->config.callback &&
+	             *e->config.callback;
+	if (calls)
 		snprintf(callback, sizeof callback, "%s%08x", e->config.callback, u->key_hash);
 	const struct px_query q = {.ask = PX_ASK_SUBSCRIBE,
 	                           .mailbox = u->mailbox,
 	                           .folder = u->folder,
 	                           .kind = (enum px_kind)u->kind,
 	                           .minutes = u->minutes,
-	                           .callback = e->config.callback && *e->config.callback ? callback : NULL};
+	                           .callback = calls ? callback : NULL};
 	bool begins = !group->anchor;
 	if (begins)
 		group->anchor = strdup(u->mailbox);
@@ -349,9 +385,14 @@ static void subscribe(struct px_engine *e, int g, uint32_t slot, struct px_now n
 	struct user *u = px_user(e, slot);
 
 	px_list_take(e, &e->at[g].subscribe, LINK_SUBSCRIBE, slot);
+	if (u->kept && u->kind == e->at[g].kind) { /* its renewal tells whether it still stands */
+		u->kept = false;
+		believe(e, slot, now);
+		return;
+	}
 	px_watch_event(e, slot, PX_W_TURN, now);
 	if (u->subscription)
-		leave(e, slot, true, now);
+		leave(e, slot, SUB_UNSUBSCRIBE, now);
 	if (e->config.backend->locates && !u->folder)
 		locate(e, g, slot, now);
 	else

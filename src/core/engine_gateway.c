@@ -66,7 +66,8 @@ static void say_farewells(struct px_engine *e, int g, struct px_now now)
 	struct at_gateway *at = &e->at[g];
 	const enum px_health health = e->pool.gateway[g].health;
 
-	if (health == PX_GW_DOWN || health == PX_GW_REFUSED)
+	/* what has a lifetime of its own is there when it is back */
+	if ((health == PX_GW_DOWN || health == PX_GW_REFUSED) && !e->config.backend->renews)
 		forget_farewells(at);
 	while (at->farewells > 0 && may_say(e, g, now)) {
 		struct farewell f = at->farewell[--at->farewells];

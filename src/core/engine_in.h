@@ -76,6 +76,10 @@
 #define PX_POLL_GATHER_MS 5000
 /* After the hint that something has changed polls wait so long for company (P2). */
 #define PX_HINT_GATHER_MS 500
+/* A subscription that is believed to stand is renewed so soon; a poll may come before. */
+#define PX_BELIEVED_MS 30000
+/* So many changes without a hint, and with none ever: they don't arrive. */
+#define PX_UNHEARD 3
 /* A pull subscription outlives its last poll so long: six of the slowest; what is left behind goes by itself. */
 #define PX_PULL_MINUTES 30
 /* Push: so often the server calls though nothing happened; 10 calls a second from each gateway at most, up to 18,000 users there. */
@@ -170,7 +174,9 @@ struct user {
 	uint8_t again;  /* enum read_queue: marked meanwhile */
 	bool called;    /* before its Subscribe was answered */
 	bool hinted;    /* its next poll is because of a hint */
-	bool old;       /* while it is taken over from an earlier process */
+	bool calls;     /* pull: what changes from now on is told to us, too */
+	bool old;       /* while its subscription is believed to stand from before */
+	bool kept;      /* its subscription is of before its server was gone */
 	bool renamed;   /* while reading: the answer will be about another mailbox */
 	bool dirty;     /* a change or a first reading hasn't been read yet */
 	bool touched;   /* its board row must be put */
@@ -302,6 +308,7 @@ struct at_gateway {
 	    broken;     /* enum px_kind to be had there; PX_KIND_BIT()s that don't work there */
 	bool streamed;  /* a stream has run since it came up */
 	bool called;    /* its server's calls arrive */
+	uint8_t unheard; /* changes that none has told of, up to PX_UNHEARD */
 	uint32_t trial; /* slot + 1 of who waits for the first of them */
 	struct px_mono again,
 	    quiet_at;        /* versions and kinds are doubted; it is asked for a sign of life */

@@ -153,19 +153,44 @@ static int callback_host(const struct px_engine *e, char *out, size_t size)
 	                host ? (int)(host + 2 - url + (ptrdiff_t)strcspn(host + 2, "/")) : 1, url);
 }
 
+static void calls_arrive(struct px_engine *e, int g)
+{
+	char host[PX_DETAIL_MAX];
+
+	if (e->at[g].called)
+		return;
+	e->at[g].called = true;
+	callback_host(e, host, sizeof host);
+	px_say(e, PX_LOG_NOTICE, "gateway=%s %s arrive at %s", e->pool.gateway[g].name,
+	       e->config.backend->hints ? "notify: NOTIFYs" : "push: calls", host);
+}
+
+static bool has_hints(const struct px_engine *e)
+{
+	return e->config.backend->hints && e->config.callback && *e->config.callback;
+}
+
+/* A change was found by asking that a call should have told of. One call may be late or lost; not all of them. */
+static void unheard(struct px_engine *e, const struct user *u)
+{
+	struct at_gateway *at = &e->at[u->gateway];
+	char host[PX_DETAIL_MAX];
+
+	if (at->called || !u->calls || at->unheard == PX_UNHEARD || ++at->unheard < PX_UNHEARD)
+		return;
+	callback_host(e, host, sizeof host);
+	px_say(e, PX_LOG_WARN,
+	       "gateway=%s notify: none came to %s, and %d changes were found by asking: let UDP "
+	       "from all servers of Exchange through to it; see listen_udp, announce_udp",
+	       e->pool.gateway[u->gateway].name, host, PX_UNHEARD);
+}
+
 static void called(struct px_engine *e, uint32_t slot, struct px_now now)
 {
 	struct user *u = px_user(e, slot);
 	struct at_gateway *at = &e->at[u->gateway];
 
-	if (!at->called) {
-		char host[PX_DETAIL_MAX];
-
-		callback_host(e, host, sizeof host);
-		px_say(e, PX_LOG_NOTICE, "gateway=%s push: calls arrive at %s",
-		       e->pool.gateway[u->gateway].name, host);
-	}
-	at->called = true;
+	calls_arrive(e, u->gateway);
 	at->trial = 0;
 	px_gateway_heard(e, u->gateway, now);
 	u->sub_due = silence(u, now);
@@ -195,12 +220,18 @@ void px_gather(struct px_engine *e, uint32_t slot, bool old, struct px_now now)
 		}
 		break;
 	case PX_KIND_PULL:
-		if (e->config.backend->notified)
+		if (e->config.backend->hints)
 			id_put(e, slot);
 		u->sub_due = px_after(
 		    now, (int64_t)(u->watch.seed >> 4) % px_poll_interval(e, u->gateway) + 1);
+		/* what happened while nobody was there was told to nobody, and isn't told again before a poll */
+		u->calls = !old && has_hints(e);
+		if (old && has_hints(e)) {
+			u->sub_due = px_after(now, PX_HINT_GATHER_MS);
+			u->hinted = true;
+		}
 		if (old && e->config.backend->renews) /* how long it lives isn't known */
-			u->renew_due = now.mono;
+			u->renew_due = px_after(now, spread(u, PX_BELIEVED_MS));
 		px_watch_event(e, slot, PX_W_FOLLOWED, now);
 		break;
 	case PX_KIND_NONE:
@@ -317,7 +348,9 @@ static void poll(struct px_engine *e, int g, struct px_now now)
 	while (at->poll.n && (!p || p->n < max)) {
 		uint32_t slot = at->poll.head;
 		struct user *u = px_user(e, slot);
-		bool renew = px_due(u->renew_due, now);
+		/* which may be refused other than at its folder, and that is asked for first */
+		bool renew =
+		    px_due(u->renew_due, now) && (u->folder || !e->config.backend->locates);
 
 		if (p && p->n && (renew || u->group != group))
 			break;
@@ -402,12 +435,17 @@ static void polled_well(struct px_engine *e, struct polled *m, bool renewed, str
 	if (renewed)
 		px_renew_at(u, m->lifetime_s, now);
 	/* a server that says "more" and gives nothing isn't asked the faster for it */
-	poll_again(u, m->said & POLL_MORE && on ? 1 : spread(u, px_poll_interval(e, u->gateway)),
+	poll_again(u,
+	           m->said & POLL_MORE && on ? 1
+	           : u->hinted               ? PX_HINT_GATHER_MS
+	                                     : spread(u, px_poll_interval(e, u->gateway)),
 	           now);
 	if (m->said & POLL_CHANGED) {
+		unheard(e, u);
 		e->counts.events++;
 		px_mark(e, m->slot, READ_HOT, now);
 	}
+	u->calls = has_hints(e);
 	px_watch_event(e, m->slot, PX_W_PROVEN, now);
 }
 
@@ -577,14 +615,17 @@ static void heard_of(struct px_engine *e, uint32_t slot, const struct px_item *i
 	struct user *u = px_user(e, slot);
 
 	if (u->kind == PX_KIND_PULL) { /* a hint, by whomever */
-		const int64_t gather = poll_max(e) > 1 ? PX_HINT_GATHER_MS : 1;
+		calls_arrive(e, u->gateway);
+		const struct px_mono soon = px_after(now, poll_max(e) > 1 ? PX_HINT_GATHER_MS : 1);
 
-		if (u->watch.state == PX_WATCH_FOLLOWED && !u->polling &&
-		    (u->sub_due.ms == 0 || u->sub_due.ms > px_after(now, gather).ms)) {
-			u->sub_due = px_after(now, gather);
-			u->hinted = true;
+		if (u->watch.state == PX_WATCH_FOLLOWED && !u->polling) {
+			if (u->sub_due.ms == 0 || u->sub_due.ms > soon.ms)
+				u->sub_due = soon;
+			u->hinted = true; /* it doesn't wait for company */
 		} else if (u->polling == PX_POLL_QUEUED) {
 			e->at[u->gateway].poll_at = now.mono;
+		} else if (u->polling) { /* which may have been answered before that */
+			u->hinted = true;
 		}
 		px_user_schedule(e, slot);
 		return;

@@ -942,6 +942,12 @@ static void read_gateways(struct reading *r)
 	px_buf_free(&b);
 }
 
+/* There is no mixture of both. */
+static bool speaks_webdav(const struct px_settings *s)
+{
+	return s->gateways > 0 && s->gateway[0].type == PX_GATEWAY_WEBDAV;
+}
+
 static void finish_gateways(struct reading *r)
 {
 	struct px_settings *s = r->s;
@@ -954,7 +960,7 @@ static void finish_gateways(struct reading *r)
 		if (!g->ca_file && s->ca_file)
 			g->ca_file = copy(r, (struct slice){s->ca_file, strlen(s->ca_file)});
 	}
-	if (s->gateways > 0 && s->gateway[0].type == PX_GATEWAY_WEBDAV && !s->listen_udp)
+	if (speaks_webdav(s) && !s->listen_udp)
 		s->listen_udp = copy(r, (struct slice){LISTEN_UDP, strlen(LISTEN_UDP)});
 }
 
@@ -1038,7 +1044,9 @@ static void finish(struct reading *r)
 		            "known too late",
 		            (long long)s->remind_before, (long long)s->resync,
 		            (long long)s->horizon);
-	if (s->subscription == PX_SUBSCRIPTION_PUSH && !s->listen_http)
+	/* over WebDAV it is listen_udp, which has a default; a gateways_file that isn't read may hold either */
+	if (s->subscription == PX_SUBSCRIPTION_PUSH && !s->listen_http && s->gateways > 0 &&
+	    !speaks_webdav(s))
 		px_complain(&r->said, r->given[find("subscription")], "subscription",
 		            "push needs listen_http; give a port that Exchange can reach");
 	if (s->listen_http && !s->announce_http && !has_address(s->listen_http))
@@ -1248,17 +1256,16 @@ void px_settings_print(struct px_buf *out, bool markdown)
 
 unsigned px_settings_impossible(const struct px_settings *s, px_said_h *said, void *arg)
 {
-	bool webdav = false;
-
-	for (size_t i = 0; i < s->gateways; i++)
-		webdav = webdav || s->gateway[i].type != PX_GATEWAY_EWS;
+	const bool webdav = speaks_webdav(s);
 	const struct {
 		bool asked;
 		const char *what, *instead;
 	} table[] = {
 	    {s->subscription == PX_SUBSCRIPTION_STREAMING && webdav,
-	     "subscription=streaming with type=webdav", "give auto, pull or none"},
-	    {s->listen_udp != NULL && !webdav, "listen_udp", "leave it out"},
+	     "subscription=streaming with type=webdav", "give auto, push, pull or none"},
+	    {s->listen_http && webdav, "listen_http with type=webdav",
+	     "give listen_udp, to which its NOTIFYs come"},
+	    {s->listen_udp && !webdav, "listen_udp", "leave it out"},
 	};
 	unsigned n = 0;
 

@@ -11,18 +11,18 @@ from .worker import Worker
 
 
 class World:
-    """users: how many, user1@example.test …; cas, sim: how many servers, and more options of
+    """users: how many, user1@DOMAIN …; cas, sim: how many servers, and more options of
     exchange-sim; calendars: seeded, or empty. uri: the presence server; without it a PresenceServer
     is made, and transport says how it is reached. Further arguments are settings of the worker,
     which starts at start()."""
 
     def __init__(self, folder, users=6, cas=2, sim=(), calendars="empty", uri=None,
-                 transport="tcp", **settings):
+                 transport="tcp", domain="example.test", **settings):
         self.folder = folder
         self.sim = ExchangeSim(folder, "--cas", cas, "--users", users, "--calendars", calendars,
-                               *sim)
+                               "--domain", domain, *sim)
         self.presence = None if uri else PresenceServer()
-        self.aors = [f"user{i}@example.test" for i in range(1, users + 1)]
+        self.aors = [f"user{i}@{domain}" for i in range(1, users + 1)]
         self.settings = {**self.sim.settings(), "log_level": "debug", "user": self.aors,
                          "presence_server": uri or self.presence.uri(transport), **settings}
         self.worker = Worker(folder, self.settings)

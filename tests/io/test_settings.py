@@ -11,6 +11,7 @@ from harness import BUILD
 from harness.process import FINDING, SANITIZERS
 
 SECRET = "Hush-Hush-4711"
+DAV = "https://owa.example.test;type=webdav"
 
 
 @pytest.fixture
@@ -106,6 +107,9 @@ def test_good(try_out):
     ({"gatway": "https://cas1"}, ["gatway", "gateway is the nearest"]),
     ({"nonsense_of_mine": "1"}, ["nonsense_of_mine", "-h lists them"]),
     ({"subscription": "push"}, ["subscription", "push needs listen_http"]),
+    ({"gateway": DAV, "subscription": "streaming"}, ["subscription=streaming", "auto, push, pull or none"]),
+    ({"gateway": DAV, "listen_http": "127.0.0.1:8080"}, ["listen_http with type=webdav", "listen_udp"]),
+    ({"listen_udp": "127.0.0.1:50020"}, ["listen_udp", "leave it out"]),
 ], ids=lambda one: " ".join(f"{k}={v}" for k, v in one.items()) if isinstance(one, dict) else "")
 def test_bad(try_out, changed, words):
     """Named is the setting, what is wrong and what would be right; exit status 1."""
