@@ -604,6 +604,19 @@ static bool may_subscribe(const struct px_engine *e, int g)
 	return gw->in_flight + 2 < gw->limit || gw->in_flight == 0;
 }
 
+static void pump_subscribes(struct px_engine *e, int g, struct px_now now)
+{
+	struct at_gateway *at = &e->at[g];
+
+	while (at->subscribe.n && !somebody_goes_ahead(e, g) && may_subscribe(e, g) &&
+	       px_may_ask(e, g, now) && at->subscribe_next.ms <= now.mono.ms) {
+		/* what was missed is not made up for: no herd after a pause */
+		at->subscribe_next = px_after(now, at->subscribe_spacing);
+		at->polled_last = false;
+		subscribe(e, g, at->subscribe.head, now);
+	}
+}
+
 void px_follow_pump(struct px_engine *e, struct px_now now)
 {
 	int g;
@@ -617,14 +630,12 @@ void px_follow_pump(struct px_engine *e, struct px_now now)
 
 		px_readings_pump(e, g, now);
 		px_oof_pump(e, g, now);
-		px_polls_pump(e, g, now);
 		pace_subscribes(at);
-		while (at->subscribe.n && !somebody_goes_ahead(e, g) && may_subscribe(e, g) &&
-		       px_may_ask(e, g, now) && at->subscribe_next.ms <= now.mono.ms) {
-			/* what was missed is not made up for: no herd after a pause */
-			at->subscribe_next = px_after(now, at->subscribe_spacing);
-			subscribe(e, g, at->subscribe.head, now);
-		}
+		/* where one request at a time is all that may be, those who are followed must not keep the others from it */
+		if (at->polled_last)
+			pump_subscribes(e, g, now);
+		px_polls_pump(e, g, now);
+		pump_subscribes(e, g, now);
 	}
 }
 

@@ -307,6 +307,7 @@ struct at_gateway {
 	uint8_t kind,
 	    broken;     /* enum px_kind to be had there; PX_KIND_BIT()s that don't work there */
 	bool streamed;  /* a stream has run since it came up */
+	bool polled_last; /* the last that was sent was a poll, not a Subscribe */
 	bool called;    /* its server's calls arrive */
 	uint8_t unheard; /* changes that none has told of, up to PX_UNHEARD */
 	uint32_t trial; /* slot + 1 of who waits for the first of them */

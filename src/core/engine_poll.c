@@ -383,6 +383,7 @@ static void poll(struct px_engine *e, int g, struct px_now now)
 		px_polling_done(e, index, &r, now);
 		return;
 	}
+	at->polled_last = true;
 	e->counts.polls++;
 }
 
