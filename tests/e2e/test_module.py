@@ -214,7 +214,8 @@ def test_check(shared, sim):
     assert set(one) == {"cas2"} and one["cas2"]["subscription"][0] == "FAILED", one
     assert one["cas2"]["calendar"][0] == "ok"
     assert shared.fault("pua_exchange.check", "nobody@example.test")[0] == 404
-    assert "step: resolve" in shared.kamcmd("pua_exchange.check", "cas1")
+    if HOST == "kamailio":
+        assert "step: resolve" in shared.kamcmd("pua_exchange.check", "cas1")
     # the service wasn't touched
     assert shared.stats()["followed"] == USERS and sim.counters()["failed_logins"] == 0
 
