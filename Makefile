@@ -222,6 +222,9 @@ lint:
 # a storm of 10,000 changes, and the worker killed and stopped again and again: optimised programs, some minutes
 torture: all kamailio $(WITH_OPENSIPS) $(BUILD)/bench/board
 	PX_BUILD=$(BUILD) /usr/bin/python3 -m pytest -q -s tests/torture
+ifdef WITH_OPENSIPS
+	PX_BUILD=$(BUILD) PX_HOST=opensips /usr/bin/python3 -m pytest -q -s tests/torture -k kills
+endif
 
 # 10,000 users, 4 CAS, 3 days, every fault at once; SEEDS="1 2 3" for more of them
 SEEDS ?= 1 2 3
