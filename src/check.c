@@ -91,6 +91,7 @@ int px_checker_new(struct px_checker **out, struct px_loop *loop, const struct p
 	                                    .host = (const char *const *)host,
 	                                    .mailbox = c->mailbox,
 	                                    .mailboxes = c->mailboxes,
+	                                    .wanted = c->wanted,
 	                                    .subscribe = c->subscribe,
 	                                    .held = c->held};
 	int err = k && host ? 0 : -ENOMEM;

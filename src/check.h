@@ -18,7 +18,7 @@ struct px_checker_config {
 	const char *const *name, *const *url;
 	int only; /* this gateway alone; negative: all */
 	const char *const *mailbox;
-	unsigned mailboxes;
+	unsigned mailboxes, wanted; /* core/check.h */
 	bool subscribe;
 	const char *held; /* core/check.h */
 };

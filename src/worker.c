@@ -473,9 +473,15 @@ static int begin_check(struct worker *w, const char *whom, const char **said)
 			*said = "neither a gateway nor a user has this name";
 			err = -ENOENT;
 		} else {
+			const char *other[PX_CHECK_MAILBOXES];
+			const unsigned others = find_tried(w, v.gateway, other);
+
 			mailbox[0] = v.mailbox;
-			c.mailboxes = 1;
+			c.mailboxes = c.wanted = 1;
 			c.only = v.gateway;
+			for (unsigned i = 0; i < others && c.mailboxes < PX_CHECK_MAILBOXES; i++)
+				if (strcmp(other[i], v.mailbox) != 0)
+					mailbox[c.mailboxes++] = other[i];
 		}
 	} else {
 		c.mailboxes = find_tried(w, c.only, mailbox);
@@ -1194,7 +1200,8 @@ static void check_turn(void *arg, struct px_now now)
 
 /* Whose calendars may be tried: the first users that are on, or the one that was asked for. */
 struct trial {
-	const char *key; /* NULL: anybody */
+	const char *key;    /* NULL: anybody */
+	const char *beside; /* but this one */
 	char *mailbox[PX_CHECK_MAILBOXES];
 	unsigned n;
 };
@@ -1212,6 +1219,8 @@ static int try_user(void *arg, const struct px_user_config *u)
 	if (!u->mailbox) /* a line that is wrong */
 		return 0;
 	if (t->key ? strcmp(t->key, u->key) != 0 : !u->on)
+		return 0;
+	if (t->beside && strcmp(t->beside, u->key) == 0)
 		return 0;
 	t->mailbox[t->n] = strdup(u->mailbox);
 	if (!t->mailbox[t->n])
@@ -1267,7 +1276,13 @@ static int find_whom(const struct px_settings *s, const char *whom, struct px_ch
 		       whom);
 		return -ENOENT;
 	}
-	return 0;
+	if (t->key) { /* others, to compare with */
+		c->wanted = t->n;
+		t->beside = t->key;
+		t->key = NULL;
+		err = find_users(s, t);
+	}
+	return err == -ECANCELED ? 0 : err;
 }
 
 /* 0, or a negative errno: it couldn't be done, or a step failed. */

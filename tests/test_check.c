@@ -16,8 +16,9 @@ static unsigned streams_and_pull(unsigned version)
 	return (version == 0 ? 1u << PX_KIND_STREAM : 0u) | 1u << PX_KIND_PULL;
 }
 
-static enum px_fault fault(const char *code)
+static enum px_fault fault(const char *code, enum px_verdict v)
 {
+	(void)v;
 	return strcmp(code, "ErrorImpersonationDenied") == 0     ? PX_FAULT_RIGHTS
 	       : strcmp(code, "ErrorImpersonateUserDenied") == 0 ? PX_FAULT_USER_RIGHTS
 	       : strcmp(code, "ErrorNoFreeBusyAccess") == 0      ? PX_FAULT_CALENDAR

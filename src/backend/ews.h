@@ -54,7 +54,7 @@ extern const struct px_meaning px_ews_table[]; /* sorted by code */
 extern const size_t px_ews_rows;
 const struct px_meaning *px_ews_row(const char *code); /* NULL: unknown */
 
-enum px_fault px_ews_fault(const char *code); /* backend.h */
+enum px_fault px_ews_fault(const char *code, enum px_verdict v); /* backend.h */
 
 void px_ews_write(struct px_wire *out, const struct px_query *q);
 

@@ -114,7 +114,7 @@ const struct px_meaning *px_ews_row(const char *code)
 	return px_meaning_of(px_ews_table, px_ews_rows, code);
 }
 
-enum px_fault px_ews_fault(const char *code)
+enum px_fault px_ews_fault(const char *code, enum px_verdict v)
 {
 	static const struct {
 		const char *code;
@@ -127,6 +127,7 @@ enum px_fault px_ews_fault(const char *code)
 	             {"MergedOnly", PX_FAULT_CALENDAR},
 	             {"HTTP 403", PX_FAULT_SERVICE}};
 
+	(void)v;
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
 		if (strcmp(code, table[i].code) == 0)
 			return table[i].fault;

@@ -893,4 +893,5 @@ const struct px_backend px_webdav = {.name = "webdav",
                                      .feed = feed,
                                      .done = done,
                                      .parse_free = parse_free,
+                                     .fault = px_webdav_fault,
                                      .notified = notified};

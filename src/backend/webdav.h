@@ -41,6 +41,8 @@ extern const size_t px_webdav_rows;
 /* What an HTTP status, or the status inside a 207, means for this ask. "HTTP 404" or "HTTP 404 POLL" in the table. */
 const struct px_meaning *px_webdav_meaning(enum px_ask ask, int status);
 
+enum px_fault px_webdav_fault(const char *code, enum px_verdict v); /* backend.h */
+
 bool px_webdav_id(const char *id, size_t n); /* may stand in a list of ids, and was surely ours */
 void px_webdav_write(struct px_wire *out, const struct px_query *q);
 

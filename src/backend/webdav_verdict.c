@@ -4,6 +4,7 @@
  * way. A row for one ask goes before the row for all.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "backend/webdav.h"
 
@@ -37,7 +38,7 @@ const struct px_meaning px_webdav_table[] = {
     {"HTTP 410", PX_V_LOST, MOVED},
     {"HTTP 412", PX_V_LOST, NULL},
     {"HTTP 429", PX_V_BUSY, NULL},
-    {"HTTP 440", PX_V_SERVER, "forms-based authentication is on: it needs auth=auto"},
+    {"HTTP 440", PX_V_SERVER, "the logon form isn't filled in; auth=auto does it"},
     {"HTTP 501", PX_V_SERVER, NO_DAV},
     {"HTTP 503", PX_V_BUSY, NULL},
     {"bad subscription id", PX_V_LOST, "none, not printable or too long"},
@@ -67,4 +68,22 @@ const struct px_meaning *px_webdav_meaning(enum px_ask ask, int status)
 		return row;
 	snprintf(code, sizeof code, "HTTP %d", status);
 	return px_meaning_of(px_webdav_table, px_webdav_rows, code);
+}
+
+enum px_fault px_webdav_fault(const char *code, enum px_verdict v)
+{
+	static const struct {
+		const char *code;
+		enum px_fault fault;
+	} table[] = {{"HTTP 403", PX_FAULT_USER_RIGHTS},  {"HTTP 440", PX_FAULT_LOGIN},
+	             {"HTTP 410", PX_FAULT_CALENDAR},     {"no calendar", PX_FAULT_CALENDAR},
+	             {"no free/busy", PX_FAULT_CALENDAR}, {"HTTP 412", PX_FAULT_PASSING}};
+
+	/* some front ends say so of a mailbox, too: then the login isn't in question */
+	if (strcmp(code, "HTTP 401") == 0)
+		return v == PX_V_DENIED ? PX_FAULT_LOGIN : PX_FAULT_USER_RIGHTS;
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+		if (strcmp(code, table[i].code) == 0)
+			return table[i].fault;
+	return PX_FAULT_NONE;
 }

@@ -258,8 +258,8 @@ struct px_backend {
 
 	void (*parse_free)(struct px_parse *p); /* NULL is fine */
 
-	/* Whose fault a code is that stands in px_reply or px_item; NULL: always what the verdict says. */
-	enum px_fault (*fault)(const char *code);
+	/* Whose fault a code is that stands in px_reply or px_item with this verdict; NULL: always what the verdict says. */
+	enum px_fault (*fault)(const char *code, enum px_verdict v);
 
 	/*
 	 * Reads what a listener heard, one whole message. Its items (CHANGED, ALIVE, GONE, each with its id) are told if all of it is right; how many there

@@ -22,6 +22,7 @@ struct gateway {
 	enum px_kind kind;               /* of subscription that is tried */
 	unsigned no_rights;              /* mailboxes that the account has no right on */
 	char trouble[PX_CHECK_TEXT / 2]; /* of the mailboxes that were passed over, in words */
+	char advice[PX_DETAIL_MAX];      /* what to do for the first of them */
 	char folder[FOLDER_MAX];         /* where the calendar is; "": not known */
 	char id[256];                    /* of the subscription; "": none */
 	size_t meetings;
@@ -33,7 +34,7 @@ struct gateway {
 
 struct px_check_run {
 	const struct px_backend *backend;
-	unsigned gateways, mailboxes;
+	unsigned gateways, mailboxes, wanted;
 	bool subscribe;
 	char **host; /* gateways of them, then the mailboxes */
 	char *held;
@@ -103,6 +104,7 @@ struct px_check_run *px_check_run_new(const struct px_check_config *c)
 	r->backend = c->backend;
 	r->gateways = c->gateways;
 	r->mailboxes = c->mailboxes < PX_CHECK_MAILBOXES ? c->mailboxes : PX_CHECK_MAILBOXES;
+	r->wanted = c->wanted > 0 && c->wanted < r->mailboxes ? c->wanted : r->mailboxes;
 	r->subscribe = c->subscribe;
 	r->host = calloc(r->gateways + r->mailboxes, sizeof *r->host);
 	bool good = r->host && (!c->held || (r->held = strdup(c->held)));
@@ -177,9 +179,11 @@ static void write_query(struct px_check_run *r, struct gateway *g, struct px_now
 		q->ask = PX_ASK_LOCATE;
 		break;
 	case CALENDAR:
-		q->ask = r->backend->read_max ? PX_ASK_READ : PX_ASK_READ_ONE;
+		/* the way that says more is the service's, too */
+		q->ask =
+		    r->backend->read_max && !r->backend->one_first ? PX_ASK_READ : PX_ASK_READ_ONE;
 		q->name = r->name;
-		q->n = r->backend->read_max ? 1 : 0;
+		q->n = q->ask == PX_ASK_READ ? 1 : 0;
 		break;
 	case SUBSCRIBE:
 		q->ask = PX_ASK_SUBSCRIBE;
@@ -348,13 +352,16 @@ static void next_stage(struct px_check_run *r, struct gateway *g)
 }
 
 /* Notes a mailbox's own trouble and goes on with the next one. False: there is none. */
-static bool another_mailbox(struct px_check_run *r, struct gateway *g, const char *code)
+static bool another_mailbox(struct px_check_run *r, struct gateway *g, enum px_fault fault,
+                            const char *code, const char *detail)
 {
 	size_t had = strlen(g->trouble);
 
 	snprintf(g->trouble + had, sizeof g->trouble - had, "%s%s %s", had ? ", " : "",
 	         mailbox(r, g), code);
-	if (g->at + 1 >= r->mailboxes)
+	if (!had)
+		snprintf(g->advice, sizeof g->advice, "%s", detail ? detail : "");
+	if (g->at + 1 >= (fault == PX_FAULT_USER_RIGHTS ? r->mailboxes : r->wanted))
 		return false;
 	g->at++;
 	g->folder[0] = '\0';
@@ -368,7 +375,7 @@ static void user_trouble(struct px_check_run *r, struct gateway *g, enum px_faul
 	char text[PX_CHECK_TEXT];
 
 	g->no_rights += fault == PX_FAULT_USER_RIGHTS;
-	if (another_mailbox(r, g, code))
+	if (another_mailbox(r, g, fault, code, detail))
 		return;
 	snprintf(text, sizeof text, "%s%s%s", g->trouble, detail && *detail ? "; " : "",
 	         detail ? detail : "");
@@ -382,11 +389,18 @@ static void user_trouble(struct px_check_run *r, struct gateway *g, enum px_faul
 	fail(g, fault == PX_FAULT_CALENDAR ? PX_CHECK_CALENDAR : PX_CHECK_MAILBOX, "", text);
 }
 
-/* What the last words on the mailboxes that were passed over are. */
-static void mailbox_good(struct px_check_run *r, struct gateway *g)
+/* What the last words on the mailboxes that were passed over are. False: those that were asked about are among them. */
+static bool mailbox_good(struct px_check_run *r, struct gateway *g)
 {
+	char text[PX_CHECK_TEXT + PX_DETAIL_MAX];
+
 	if (!r->mailboxes)
-		return;
+		return true;
+	if (g->at >= r->wanted) {
+		snprintf(text, sizeof text, "%s; %s", g->trouble, g->advice);
+		fail(g, PX_CHECK_RIGHTS, "not for this user, though for others", text);
+		return false;
+	}
 	if (g->no_rights)
 		set(g, PX_CHECK_RIGHTS, PX_CHECK_WARN, "granted, but not for every user",
 		    g->trouble);
@@ -395,6 +409,7 @@ static void mailbox_good(struct px_check_run *r, struct gateway *g)
 		set(g, PX_CHECK_MAILBOX, PX_CHECK_WARN, "others are in trouble", g->trouble);
 	else
 		set(g, PX_CHECK_MAILBOX, PX_CHECK_OK, mailbox(r, g), NULL);
+	return true;
 }
 
 static enum px_fault fault_of(const struct px_check_run *r, const struct px_reply *reply)
@@ -404,7 +419,8 @@ static enum px_fault fault_of(const struct px_check_run *r, const struct px_repl
 	    [PX_V_BUSY] = PX_FAULT_THROTTLED, [PX_V_DENIED] = PX_FAULT_LOGIN,
 	    [PX_V_USER] = PX_FAULT_MAILBOX,   [PX_V_TRANSIENT] = PX_FAULT_PASSING};
 
-	const enum px_fault f = r->backend->fault ? r->backend->fault(reply->code) : PX_FAULT_NONE;
+	const enum px_fault f =
+	    r->backend->fault ? r->backend->fault(reply->code, reply->verdict) : PX_FAULT_NONE;
 
 	return f ? f : by_verdict[reply->verdict];
 }
@@ -457,8 +473,9 @@ static void see_knock(struct px_check_run *r, struct gateway *g, const struct px
 {
 	const enum px_fault fault = fault_of(r, reply);
 
-	if (a->status == 401 || reply->verdict == PX_V_DENIED) {
-		if (a->status == 401 && a->detail)
+	if (a->status == 401 || a->asks_login || reply->verdict == PX_V_DENIED ||
+	    fault == PX_FAULT_LOGIN) {
+		if ((a->status == 401 || a->asks_login) && a->detail)
 			set(g, PX_CHECK_LOGIN, PX_CHECK_SKIPPED, a->detail, NULL);
 		g->stage = LOGIN;
 		return;
@@ -491,7 +508,8 @@ static void see_calendar(struct px_check_run *r, struct gateway *g)
 		fail(g, PX_CHECK_CALENDAR, "the answer holds no calendar", NULL);
 		return;
 	}
-	mailbox_good(r, g);
+	if (!mailbox_good(r, g))
+		return;
 	snprintf(text, sizeof text, "%zu intervals in the next 24 hours", g->meetings);
 	set(g, PX_CHECK_CALENDAR, PX_CHECK_OK, text, NULL);
 	next_stage(r, g);
@@ -519,7 +537,10 @@ static void see_subscribed(struct px_check_run *r, struct gateway *g)
 		fail(g, PX_CHECK_SUBSCRIPTION, "the answer holds no usable id", NULL);
 		return;
 	}
-	set(g, PX_CHECK_SUBSCRIPTION, PX_CHECK_OK, g->kind == PX_KIND_STREAM ? "streaming" : "pull",
+	set(g, PX_CHECK_SUBSCRIPTION, PX_CHECK_OK,
+	    g->kind == PX_KIND_STREAM ? "streaming"
+	    : !r->backend->hints      ? "pull"
+	                              : "POLL; whether NOTIFYs arrive is logged by the service",
 	    NULL);
 	next_stage(r, g);
 }

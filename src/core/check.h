@@ -60,6 +60,8 @@ struct px_check_config {
 	const char *const *host; /* of each gateway, for the texts; NULL: this one isn't checked */
 	const char *const *mailbox; /* whose calendars may be tried */
 	unsigned mailboxes;         /* 0 to PX_CHECK_MAILBOXES; 0: what needs one is skipped */
+	/* The first of them are asked about; the others show whether a right that is missing is missing there, too. 0: all */
+	unsigned wanted;
 	bool subscribe;             /* false: subscription=none */
 	const char
 	    *held; /* the account is known to be refused, in words: nobody logs in; NULL: not so */

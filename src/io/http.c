@@ -878,7 +878,7 @@ static void finish(struct request *r, CURLcode code)
 	       about_login(r);
 	if (form)
 		a.fail = PX_HTTP_ANSWERED;
-	if (form && log_in_by_form(r, &a.status))
+	if (form && h->account && log_in_by_form(r, &a.status))
 		return;
 	if (a.fail == PX_HTTP_ANSWERED && status == 401 && log_in_again(r))
 		return;
@@ -897,6 +897,9 @@ static void finish(struct request *r, CURLcode code)
 	if (a.fail != PX_HTTP_ANSWERED) {
 		say_detail(r, code, a.fail, detail, sizeof detail);
 		a.detail = detail;
+	} else if (form && !h->account) {
+		a.asks_login = true;
+		a.detail = "offered: a logon form";
 	} else if (form) {
 		a.asks_login = a.status == 401;
 		a.detail = r->gateway->why;
@@ -1380,7 +1383,8 @@ static struct gateway *gateway_new(const struct px_http *h, const struct px_http
 	g->origin = 8 + strcspn(from->url + 8, "/?#");
 	g->name = strdup(from->name ? from->name : from->url);
 	g->ca_file = from->ca_file ? strdup(from->ca_file) : NULL;
-	const bool forms = from->forms_root && h->auth == PX_AUTH_AUTO && h->account;
+	/* also without an account: it isn't filled in, but known for what it is */
+	const bool forms = from->forms_root && h->auth == PX_AUTH_AUTO;
 	g->forms_root = forms ? strdup(from->forms_root) : NULL;
 	if (g->url && g->name && (g->ca_file || !from->ca_file) && (g->forms_root || !forms))
 		return g;

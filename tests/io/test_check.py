@@ -21,6 +21,20 @@ def sim(folder):
         yield one
 
 
+@pytest.fixture
+def owa(folder):
+    """Makes the front end of WebDAV alone."""
+    made = []
+
+    def make(*options):
+        made.append(ExchangeSim(folder, "--cas", 0, "--users", 5, "--webdav", *options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
 def check(folder, sim, *whom, **changed):
     """Runs --check: (exit status, {gateway: {step: (result, text)}}, all that was said)."""
     settings = {**sim.settings(), "user": [f"user{i}@example.test" for i in range(1, 4)],
@@ -165,3 +179,85 @@ def test_one_gateway(folder, sim):
     assert status == 1 and not found and "no gateway has this name" in said
     status, found, said = check(folder, sim, "stranger@example.test")
     assert status == 1 and not found and "neither a gateway nor a user" in said
+
+
+@pytest.mark.parametrize("options", [("2003",), ("2007", "--forms", "--folders", "ja")])
+def test_webdav_is_good(folder, owa, options):
+    """Every step of the way that the service goes: by form or without, SEARCH, SUBSCRIBE and back."""
+    sim = owa(*options)
+    status, found, said = check(folder, sim)
+    assert status == 0, said
+    assert {step: one[0] for step, one in found["owa1"].items()} == dict.fromkeys(STEPS, "ok"), said
+    assert re.match(r"Exchange (6\.5|8\.)", found["owa1"]["service"][1]), said
+    assert found["owa1"]["subscription"][1].startswith("POLL"), said
+    counters = sim.counters()
+    assert counters["failed_logins"] == 0 and counters["requests"]["logon"] == ("--forms" in options)
+    assert counters["requests"]["SEARCH"] == 1 and counters["requests"]["freebusy"] == 0
+    assert sim.request("GET", "/subscriptions") == []
+
+
+@pytest.mark.parametrize("forms", [False, True])
+def test_webdav_wrong_password(folder, owa, forms):
+    """Told apart from a logon page that isn't there, or mayn't be used."""
+    sim = owa("2007", *(["--forms"] if forms else []))
+    sim.request("POST", "/account", {"password": "changed"})
+    status, found, said = check(folder, sim)
+    assert status == 1 and list(failed(found["owa1"])) == ["login"], said
+    wrong = found["owa1"]["login"][1]
+    assert wrong.startswith("HTTP 401") and "check account, password" in wrong, said
+    assert ("refuses account or password" in wrong) == forms, said
+    assert sim.counters()["failed_logins"] == 1
+    if not forms:
+        return
+    sim.webdav(logon_page="missing")
+    _, found, said = check(folder, sim)
+    wrong = failed(found["owa1"])["login"][0]
+    assert wrong.startswith("HTTP 440") and "can't take the form (HTTP 404)" in wrong and "password" not in wrong, said
+    _, found, said = check(folder, sim, auth="basic")
+    assert "auth=auto" in failed(found["owa1"])["login"][0], said
+    assert sim.counters()["failed_logins"] == 1
+
+
+@pytest.mark.parametrize("denied", [403, 401])
+def test_webdav_receive_as(folder, owa, denied):
+    """Missing on one mailbox is something else than missing on all, whoever is asked about."""
+    sim = owa("2003")
+    sim.webdav(denied_status=denied)
+    sim.request("POST", "/mailboxes", {"address": "user1@example.test", "denied": True})
+    status, found, said = check(folder, sim)
+    assert status == 0 and found["owa1"]["rights"][0] == "warn", said
+    assert f"user1@example.test HTTP {denied}" in found["owa1"]["rights"][1], said
+    status, found, said = check(folder, sim, "user1@example.test")
+    assert status == 1 and list(failed(found["owa1"])) == ["rights"], said
+    wrong = found["owa1"]["rights"][1]
+    assert "not for this user, though for others" in wrong and "grant Receive As" in wrong, said
+    assert found["owa1"]["login"][0] == "ok"
+    for number in (2, 3):
+        sim.request("POST", "/mailboxes", {"address": f"user{number}@example.test", "denied": True})
+    for whom in ([], ["user1@example.test"]):
+        status, found, said = check(folder, sim, *whom)
+        assert status == 1 and list(failed(found["owa1"])) == ["rights"], said
+        wrong = found["owa1"]["rights"][1]
+        assert "not for the users that were tried" in wrong and "grant Receive As" in wrong, said
+        assert all(f"user{i}@example.test" in wrong for i in (1, 2, 3)), said
+    assert sim.counters()["failed_logins"] == 0
+
+
+@pytest.mark.parametrize("options", [("2010",), ("2010", "--forms")])
+def test_webdav_at_a_server_that_has_none(folder, owa, options):
+    sim = owa(*options)
+    status, found, said = check(folder, sim)
+    assert status == 1 and list(failed(found["owa1"])) == ["service"], said
+    assert "Exchange 2010" in found["owa1"]["service"][1] and "type=ews" in found["owa1"]["service"][1], said
+
+
+def test_webdav_mailbox_and_faults(folder, owa):
+    sim = owa("2007")
+    status, found, said = check(folder, sim, user="nobody@example.test")
+    assert status == 1 and "nobody@example.test HTTP 404" in failed(found["owa1"])["mailbox"][0], said
+    for kind, step in (("SEARCH", "calendar"), ("SUBSCRIBE", "subscription")):
+        sim.request("POST", "/faults", {"kind": kind, "times": 1, "how": "page"})
+        status, found, said = check(folder, sim)
+        assert status == 1 and list(failed(found["owa1"])) in ([step], ["service"]), said
+    status, found, said = check(folder, sim)
+    assert status == 0, said
