@@ -5,7 +5,7 @@ import json
 import threading
 from pathlib import Path
 
-from .process import BUILD, Process
+from .process import BUILD, PATIENCE, Process
 
 
 class Watch:
@@ -39,6 +39,7 @@ class Watch:
             self.changed.notify_all()
 
     def _wait(self, condition, timeout, what):
+        timeout *= PATIENCE
         with self.changed:
             value = self.changed.wait_for(condition, timeout)
         assert value, f"not within {timeout} s: {what()}\n{self.process.tail()}"

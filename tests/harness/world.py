@@ -102,6 +102,22 @@ class World:
                    lambda: f"right; {len(wrong())} are wrong, such as "
                            f"{dict(list(wrong().items())[:4])}\n{self.log()}")
 
+    def settles(self, seconds, timeout=15):
+        """Until everybody has been shown right for so long: what was right on the way doesn't count."""
+        since = None
+
+        def long_enough():
+            nonlocal since
+            now = time.monotonic()
+            expected = self.expected()
+            if self.presence.states(expected) != expected:
+                since = None
+            elif since is None:
+                since = now
+            return since is not None and now - since >= seconds
+
+        wait_until(long_enough, timeout, lambda: f"right for {seconds} s\n{self.log()}")
+
     def stays(self, seconds, aors=None):
         """Everybody is shown right all the time."""
         end = time.monotonic() + seconds

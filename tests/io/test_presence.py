@@ -222,8 +222,7 @@ def test_newest_wins(world):
     for status in ("oof", "busy", "oof"):
         time.sleep(0.4)
         w.sim.change_meeting(meeting, status=status)
-    w.wait_right(timeout=8)
-    time.sleep(0.8)
+    w.settles(2)
     assert w.presence.state(w.aors[0]) == "away"
     assert not w.presence.problems
 
