@@ -89,6 +89,7 @@ struct px_parse {
 	uint8_t ask;
 	bool meetings; /* are told with what they are about */
 	uint8_t place[DEPTH + 1], depth;
+	char root[PX_WEBDAV_FOLDER_MAX + 1]; /* where the gateway has its mailboxes */
 	int fed;            /* what xml said */
 	bool alien;         /* the root is none that we know; text says what */
 	bool memory;        /* it ran out */
@@ -97,7 +98,7 @@ struct px_parse {
 	char text[64];
 
 	/* of the response that is open */
-	int status, propstatus; /* 0: none was said */
+	int status, propstatus; /* 0: none was said; of several propstats the good one's */
 	size_t ids;             /* how many of told it has named */
 
 	int refusal; /* the first status of a response that isn't good; 0: none */
@@ -335,9 +336,6 @@ static void on_open(void *arg, const char *ns, const char *name, const struct px
 		p->has_start = p->has_end = p->master = p->hidden = false;
 		p->subject[0] = p->location[0] = '\0';
 		break;
-	case PROPSTAT:
-		p->propstatus = 0;
-		break;
 	case RECIPIENT:
 		p->email[0] = '\0';
 		p->digits.len = 0;
@@ -381,18 +379,22 @@ static void close_property(struct px_parse *p, enum place place, const char *tex
 		if (n > 0)
 			p->folder_bad = px_webdav_path(text, n, p->folder) < 0;
 		break;
+	/* what the resource hasn't is named without a value, in a propstat of its own */
 	case START:
-		p->has_start = px_wall_parse(text, n, &p->meeting.start) == 0;
+		if (n > 0)
+			p->has_start = px_wall_parse(text, n, &p->meeting.start) == 0;
 		break;
 	case END:
-		p->has_end = px_wall_parse(text, n, &p->meeting.end) == 0;
+		if (n > 0)
+			p->has_end = px_wall_parse(text, n, &p->meeting.end) == 0;
 		break;
 	case BUSY:
 		if (n > 0)
 			p->meeting.status = busy_status(text, n);
 		break;
 	case TYPE:
-		p->master = is(text, n, "1");
+		if (n > 0)
+			p->master = is(text, n, "1");
 		break;
 	case SUBJECT:
 		px_answer_text(p->subject, sizeof p->subject, text, n);
@@ -422,7 +424,8 @@ static void on_close(void *arg, const char *text, size_t n)
 		p->status = status_of(text, n);
 		break;
 	case PROPSTATUS:
-		p->propstatus = status_of(text, n);
+		if (p->propstatus < 200 || p->propstatus >= 300)
+			p->propstatus = status_of(text, n);
 		break;
 	case ID:
 		tell(p, text, n);
@@ -502,6 +505,7 @@ static struct px_parse *parse_new(const struct px_query *q, px_item_h *said, voi
 	p->said = said;
 	p->arg = arg;
 	p->offset = q->offset;
+	snprintf(p->root, sizeof p->root, "%s", q->root ? q->root : PX_WEBDAV_ROOT);
 	p->meetings = q->ask == PX_ASK_DETAILS || (q->ask == PX_ASK_READ_ONE && q->meetings);
 	p->from = px_webdav_slot_before(q->from);
 	p->until = px_webdav_slot_after(q->until);
@@ -727,9 +731,19 @@ static void tell_fates(struct px_parse *p, uint32_t lifetime_s)
 	}
 }
 
+/* One that isn't told is taken for what was asked: never to renew would end it. */
+static uint32_t granted(const struct px_http_answer *a)
+{
+	const char *s = "";
+	size_t n = header(a, "Subscription-lifetime", &s);
+	uint32_t lifetime_s;
+
+	return number(s, n, &lifetime_s) && lifetime_s > 0 ? lifetime_s : PX_WEBDAV_LIFETIME_S;
+}
+
 static void done_subscribe(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
 {
-	struct px_item item = {.kind = PX_ITEM_SUBSCRIBED};
+	struct px_item item = {.kind = PX_ITEM_SUBSCRIBED, .lifetime_s = granted(a)};
 	char id[PX_WEBDAV_ID_MAX + 1];
 	const char *s = "";
 	size_t n = header(a, "Subscription-id", &s);
@@ -741,23 +755,38 @@ static void done_subscribe(struct px_parse *p, const struct px_http_answer *a, s
 	memcpy(id, s, n);
 	id[n] = '\0';
 	item.id = id;
-	n = header(a, "Subscription-lifetime", &s);
-	number(s, n, &item.lifetime_s);
 	p->said(p->arg, &item);
 }
 
-/* 200 names one id in a header; 207 each in its body. */
+/* 200 names one id in a header, and needn't; 207 each in its body. */
 static void done_renew(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
 {
-	uint32_t lifetime = 0;
-	const char *s = "";
-	size_t n = header(a, "Subscription-lifetime", &s);
+	const struct px_item alone = {.kind = PX_ITEM_SUBSCRIBED, .lifetime_s = granted(a)};
+	const char *s;
 
-	number(s, n, &lifetime);
-	if (a->status == 200)
+	if (a->status == 200 && p->room == 1 && header(a, "Subscription-id", &s) == 0)
+		p->said(p->arg, &alone);
+	else if (a->status == 200)
 		done_subscribe(p, a, out);
 	else if (body_good(p, a, out))
-		tell_fates(p, lifetime);
+		tell_fates(p, granted(a));
+}
+
+/* A front end sends whose mailbox is at another one there, by the same path: that is about this mailbox alone. */
+static bool moved(const struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
+{
+	char path[PX_WEBDAV_FOLDER_MAX + 1], to[PX_DETAIL_MAX];
+	const char *s = "";
+	size_t n = header(a, "Location", &s);
+
+	if ((a->status != 301 && a->status != 302 && a->status != 307) ||
+	    px_webdav_path(s, n, path) < 0 || strncasecmp(path, p->root, strlen(p->root)) != 0 ||
+	    !path[strlen(p->root)])
+		return false;
+	snprintf(to, sizeof to, "%.*s", n < sizeof to ? (int)n : (int)sizeof to - 1, s);
+	conclude(out, p->ask == PX_ASK_READ_ONE ? "elsewhere read-one" : "elsewhere", to);
+	snprintf(out->code, sizeof out->code, "HTTP %d", a->status);
+	return true;
 }
 
 static void done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
@@ -786,6 +815,8 @@ static void done(struct px_parse *p, const struct px_http_answer *a, struct px_r
 		px_conclude(out, px_webdav_meaning((enum px_ask)p->ask, 403), "HTTP 401", NULL);
 		return;
 	}
+	if (moved(p, a, out))
+		return;
 	if (!ok && !(a->status == 204 && p->ask == PX_ASK_POLL)) {
 		conclude_status(p, out, a->status, a->detail);
 		return;
@@ -871,8 +902,13 @@ static unsigned kinds(unsigned version)
 	return PX_KIND_BIT(PX_KIND_PULL) | PX_KIND_BIT(PX_KIND_NONE);
 }
 
-static const char *const heads[] = {"Subscription-id", "Subscription-lifetime", "Content-Range",
-                                    "MS-WebStorage",   "X-OWA-Version",         NULL};
+static const char *const heads[] = {"Subscription-id",
+                                    "Subscription-lifetime",
+                                    "Content-Range",
+                                    "MS-WebStorage",
+                                    "X-OWA-Version",
+                                    "Location",
+                                    NULL};
 
 const struct px_backend px_webdav = {.name = "webdav",
                                      .versions = 1,

@@ -27,6 +27,8 @@
 extern const struct px_backend px_webdav;
 
 #define PX_WEBDAV_FOLDER_MAX 767
+#define PX_WEBDAV_ROOT                                                                             \
+	"/exchange/"          /* where mailboxes are, unless the gateway's URL says otherwise */
 #define PX_WEBDAV_ID_MAX 63   /* a number in truth */
 #define PX_WEBDAV_READ_MAX 20 /* mailboxes in the URL of one free/busy request: IIS takes 16 KiB */
 #define PX_WEBDAV_POLL_MAX 50 /* ids in one POLL */

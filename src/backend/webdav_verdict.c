@@ -14,6 +14,7 @@
 	"ISA) "                                                                                    \
 	"keeps its methods back"
 #define NO_MAILBOX "no such mailbox at this front end"
+#define ELSEWHERE "the mailbox is at another server than this front end speaks for"
 #define MOVED "the folder isn't there any more"
 
 const struct px_meaning px_webdav_table[] = {
@@ -46,6 +47,8 @@ const struct px_meaning px_webdav_table[] = {
     {"broken answer", PX_V_TRANSIENT, NULL},
     {"connect", PX_V_SERVER, NULL},
     {"cut", PX_V_TRANSIENT, NULL},
+    {"elsewhere", PX_V_USER, ELSEWHERE},
+    {"elsewhere read-one", PX_V_UNREADABLE, ELSEWHERE},
     {"local", PX_V_TRANSIENT, NULL},
     {"no calendar", PX_V_USER, "the mailbox has no calendar; its owner must have logged in once"},
     {"no free/busy", PX_V_USER, "no free/busy was published"},

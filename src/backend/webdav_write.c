@@ -8,9 +8,6 @@
 #include "backend/webdav.h"
 #include "core/wall.h"
 
-#define ROOT                                                                                       \
-	"/exchange/" /* where a front end has its mailboxes, unless the gateway's URL says otherwise */
-
 static bool in(const char *set, char c)
 {
 	return c && strchr(set, c);
@@ -87,7 +84,7 @@ int px_webdav_path(const char *url, size_t n, char out[PX_WEBDAV_FOLDER_MAX + 1]
 
 static void mailbox_target(struct px_wire *out, const struct px_query *q)
 {
-	px_buf_str(&out->target, q->root ? q->root : ROOT);
+	px_buf_str(&out->target, q->root ? q->root : PX_WEBDAV_ROOT);
 	encode(&out->target, q->mailbox, strlen(q->mailbox), "@");
 	px_buf_str(&out->target, "/");
 }

@@ -129,14 +129,15 @@ def test_the_front_end_is_down_and_back(world):
     at_once(w, w.aors[2], "busy", w.meet, w.aors[2], "-60", "+3600")
 
 
-@pytest.mark.parametrize("status", [403, 401])
+@pytest.mark.parametrize("status", [403, 401, 302])
 def test_no_right_on_a_mailbox(world, status):
-    """Without Receive As its published free/busy is taken; who has published none is parked. Nobody else
-    notices, though a front end may say it as if the login were wrong."""
+    """Without Receive As, or where the mailbox is at another front end, its published free/busy is taken; who has
+    published none is parked. Nobody else notices, though a front end may say it as if the login were wrong."""
     w = dav(world)
-    w.sim.webdav(publish_lag=0, denied_status=status)
-    w.sim.request("POST", "/mailboxes", {"address": w.aors[0], "denied": True})
-    w.sim.request("POST", "/mailboxes", {"address": w.aors[1], "denied": True, "no_freebusy": True})
+    why = {"back_end": "https://exbe2.example.test"} if status == 302 else {"denied": True}
+    w.sim.webdav(publish_lag=0, **({} if status == 302 else {"denied_status": status}))
+    w.sim.request("POST", "/mailboxes", {"address": w.aors[0], **why})
+    w.sim.request("POST", "/mailboxes", {"address": w.aors[1], **why, "no_freebusy": True})
     now = time.time() // 900 * 900
     w.meet(w.aors[0], now, now + 1800)
     w.worker.start()
@@ -145,7 +146,7 @@ def test_no_right_on_a_mailbox(world, status):
     wait_until(lambda: any("->parked" in line for line in w.said(f"user={w.aors[1]} watch")), 8,
                lambda: f"parked\n{w.log()}")
     w.wait_followed(w.aors[2:])
-    assert not w.said("->held"), w.log()
+    assert not w.said("->held") and not w.said("up->down"), w.log()
 
 
 def test_polled_only(world):
