@@ -34,6 +34,8 @@ SETTLE_S = 10
 QUARTER_S = 900
 STORM = 10_000  # of MANY users, in the same second
 STORM_WATCHED = 200
+STORM_ROUNDS = 3  # odd: they end busy
+STORM_BARE = 5000  # documents of nta alone
 STORM_LEAD_S = 45
 STORM_WINDOWS = (8, 32, 128)
 
@@ -364,72 +366,155 @@ def following(folder):
 
 # ---- a storm ----
 
-def nta_at_kamailio(folder, kamailio):
-    """PUBLISH per second that modify what stands, by nta alone: the best of its windows."""
-    body = Path(folder) / "document.xml"
-    body.write_bytes((ROOT / "sip-fixtures" / "pidf" / "busy.xml").read_bytes())
-    rates = {}
-    for window in STORM_WINDOWS:
-        done = subprocess.run([BUILD / "bench" / "nta_loop", str(kamailio.port), str(STORM // 2),
-                               str(window), body], check=True, timeout=60, capture_output=True)
-        rates[window] = float(done.stdout)
-    best = max(rates, key=rates.get)
-    say(f"storm: nta alone {rates[best]:.0f}/s with {best} in flight")
-    return rates[best]
+class Bare:
+    """nta alone with documents of its own at a Kamailio, for as long as it is wanted."""
+
+    def __init__(self, folder, port, documents):
+        self.said = threading.Semaphore(0)
+        self.process = Process(
+            [BUILD / "bench" / "nta_loop", port, documents, STORM_WINDOWS[-1],
+             ROOT / "sip-fixtures" / "pidf" / "busy.xml"],
+            folder, on_line=lambda _: self.said.release(), open_stdin=True)
+        self._wait()
+
+    def _wait(self):
+        assert self.said.acquire(timeout=60), f"nta_loop\n{self.process.tail()}"
+
+    def modify(self, window):
+        """All of them."""
+        self.process.child.stdin.write(f"{window}\n".encode())
+        self.process.child.stdin.flush()
+        self._wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
 
 
-class Meter(threading.Thread):
-    """How many requests Kamailio has answered 200, over time."""
+def busy_s(*pids):
+    """Processor time that they have taken, and those that they made and that still run."""
+    ticks, todo = 0, list(pids)
+    while todo:
+        pid = todo.pop()
+        field = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(field[11]) + int(field[12])
+        todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return ticks / os.sysconf("SC_CLK_TCK")
 
-    def __init__(self, kamailio):
-        super().__init__(daemon=True)
-        self.kamailio, self.seen, self.ended = kamailio, [], threading.Event()
 
-    def run(self):
+class Round:
+    """While it lasts: how many requests Kamailio has answered 200, over time; how fast it answers OPTIONS besides; and what
+    Kamailio and the sender take of the processors."""
+
+    def __init__(self, kamailio, sender):
+        self.kamailio, self.sender = kamailio, sender
+        self.seen, self.ended = [], threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.knocking = Knocking(kamailio.port, every=0.005)
+
+    def _run(self):
         while not self.ended.wait(0.05):
             self.seen.append((time.monotonic(), answered(self.kamailio)))
 
-    def rate(self, first, last):
-        """Per second, between these counts."""
-        began = next(t for t, n in self.seen if n >= first)
-        return (last - first) / (next(t for t, n in self.seen if n >= last) - began)
+    def _busy(self):
+        return busy_s(self.sender.pid), busy_s(self.kamailio.process.pid)
 
     def __enter__(self):
-        self.start()
+        self.start, self.busy = answered(self.kamailio), self._busy()
+        self.thread.start()
+        self.knocking.start()
         return self
 
     def __exit__(self, *_):
         self.ended.set()
-        self.join()
+        self.thread.join()
+        self.knocking.ended.set()
+        self.knocking.join()
+        self.busy = [after - before for before, after in zip(self.busy, self._busy())]
+
+    def wait(self, requests):
+        wait_until(lambda: slowly(lambda: self.seen and
+                                  self.seen[-1][1] >= self.start + requests), 60,
+                   f"{requests} are answered\n{self.sender.tail()}")
+
+    def rate(self, requests):
+        """Per second, between a tenth and nine tenths of them."""
+        first, last = (next((t, n) for t, n in self.seen if n >= self.start + requests * part / 10)
+                       for part in (1, 9))
+        return (last[1] - first[1]) / (last[0] - first[0])
+
+    def cost(self, requests):
+        return "µs each: {:.0f} sender, {:.0f} kamailio".format(
+            *(s / requests * 1e6 for s in self.busy))
+
+
+def nta_at_kamailio(kamailio, bare):
+    """{window: PUBLISH per second that modify what stands}, by nta alone."""
+    rates = {}
+    for window in STORM_WINDOWS:
+        with Round(kamailio, bare.process) as one:
+            bare.modify(window)
+            one.wait(STORM_BARE)
+        rates[window] = one.rate(STORM_BARE)
+        say(f"storm: nta alone {rates[window]:.0f}/s with {window} in flight; "
+            f"{one.cost(STORM_BARE)}")
+    return rates
+
+
+def some(users):
+    """Those that are watched: as many of a hundred of ours as of nta's."""
+    return users[::STORM // STORM_WATCHED]
+
+
+def plan(sim, users, begin, spacing):
+    """A meeting begins, or ends, in each round."""
+    for n in range(0, STORM_ROUNDS, 2):
+        start = begin + n * spacing
+        for at in range(0, len(users), 500):
+            sim.request("POST", "/meetings", [
+                {"mailbox": user, "start": start, "end": start + spacing, "status": "busy"}
+                for user in users[at:at + 500]])
 
 
 def storming(folder):
-    """The meetings are in the calendars before; nobody is asked about anything when they begin."""
+    """The meetings are in the calendars before; nobody is asked about anything when they begin. nta alone goes before and after
+    each storm, at the same Kamailio, watched and asked as much."""
     options = ("--cas", CAS, "--users", MANY, "--calendars", "empty")
-    with ExchangeSim(folder, *options) as sim, Kamailio(short(folder, "ks")) as kamailio:
-        bare = nta_at_kamailio(folder, kamailio)
-        users = [f"user{n}@example.test" for n in range(1, MANY + 1)]
-        changed, watched = users[::2][:STORM], users[::2][:STORM:STORM // STORM_WATCHED]
+    users = [f"user{n}@example.test" for n in range(1, MANY + 1)]
+    bares = [f"bare{n}@example.test" for n in range(1, STORM_BARE + 1)]
+    changed = users[::2][:STORM]
+    ours, bare, late = [], [], []
+    with ExchangeSim(folder, *options) as sim, Kamailio(short(folder, "ks")) as kamailio, \
+            Bare(folder, kamailio.port, STORM_BARE) as nta, \
+            Watch(folder, kamailio.tcp, some(bares), name="bare-watch") as others:
+        others.wait_ready()
+        nta_at_kamailio(kamailio, nta)  # warm
+        started = time.monotonic()
+        bare.append(nta_at_kamailio(kamailio, nta))
+        spacing = round((time.monotonic() - started) * 1.5) + 12
         begin = int(time.time()) + STORM_LEAD_S
-        for at in range(0, STORM, 500):
-            sim.request("POST", "/meetings", [
-                {"mailbox": user, "start": begin, "end": begin + 3600, "status": "busy"}
-                for user in changed[at:at + 500]])
+        plan(sim, changed, begin, spacing)
         before = answered(kamailio)
         with worker(folder, sim, MANY, kamailio.tcp, subscription="none") as w, \
-                Watch(folder, kamailio.tcp, watched) as watch:
-            wait_until(lambda: slowly(lambda: answered(kamailio) - before >= MANY), STORM_LEAD_S - 10,
-                       f"{MANY} published\n{w.process.tail()}")
-            watch.wait_all({user: "available" for user in watched})
-            time.sleep(max(0, begin - 2 - time.time()))
-            start = answered(kamailio)
-            with Meter(kamailio) as meter, Knocking(kamailio.port, every=0.005) as knocking:
-                wait_until(lambda: slowly(lambda: meter.seen and
-                                          meter.seen[-1][1] >= start + STORM), 60,
-                           f"the storm is over\n{w.process.tail()}")
-            ours = meter.rate(start + STORM // 10, start + STORM * 9 // 10)
-            say(f"storm: worker {ours:.0f}/s, {knocking.unanswered} OPTIONS unanswered")
-            expected = {user: "available" for user in users} | {user: "busy" for user in changed}
+                Watch(folder, kamailio.tcp, some(changed)) as watch:
+            wait_until(lambda: slowly(lambda: answered(kamailio) - before >= MANY),
+                       STORM_LEAD_S - 10, f"{MANY} published\n{w.process.tail()}")
+            watch.wait_all({user: "available" for user in some(changed)})
+            for n in range(STORM_ROUNDS):
+                left = begin + n * spacing - 1 - time.time()
+                assert left > 0, f"nta alone took longer than {spacing} s between storms"
+                time.sleep(left)
+                with Round(kamailio, w.process) as storm:
+                    storm.wait(STORM)
+                ours.append(storm.rate(STORM))
+                late.append(percentile(storm.knocking.took, 0.99) * 1000)
+                say(f"storm: worker {ours[-1]:.0f}/s; {storm.cost(STORM)}; OPTIONS p99 "
+                    f"{late[-1]:.1f} ms, {storm.knocking.unanswered} unanswered")
+                bare.append(nta_at_kamailio(kamailio, nta))
+            busy = "busy" if STORM_ROUNDS % 2 else "available"
+            expected = {user: "available" for user in users} | {user: busy for user in changed}
             with Watch(folder, kamailio.tcp, users, name="everybody") as everybody:
                 everybody.wait_ready(60)
                 time.sleep(1)
@@ -438,10 +523,18 @@ def storming(folder):
                 everybody.stop()
             watch.stop()
             w.stop()
-        bare = (bare + nta_at_kamailio(folder, kamailio)) / 2
-    return {"storm_publish_per_s": round(ours), "storm_nta_per_s": round(bare),
-            "storm_ratio": round(ours / bare, 3), "storm_wrong": wrong,
-            "storm_options_p99_ms": round(percentile(knocking.took, 0.99) * 1000, 1)}
+        others.stop()
+    best = max(STORM_WINDOWS, key=lambda w: statistics.median(rates[w] for rates in bare))
+    ratios = [one * 2 / (bare[n][best] + bare[n + 1][best]) for n, one in enumerate(ours)]
+    say(f"storm: best window {best}; ratios {', '.join(f'{ratio:.3f}' for ratio in ratios)}")
+    return {"storm_publish_per_s": round(statistics.median(ours)),
+            "storm_nta_per_s": round(statistics.median(rates[best] for rates in bare)),
+            "storm_ratio": round(statistics.median(ratios), 3), "storm_wrong": wrong,
+            "storm_options_p99_ms": round(max(late), 1)}
+
+
+# ---- look-ups ----
+
 def looking_up(folder):
     """board.c: another process writes all the time, and is killed now and then."""
     done = subprocess.run([BUILD / "bench" / "board", "6000000"], capture_output=True, text=True,

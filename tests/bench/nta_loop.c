@@ -5,12 +5,11 @@
  * which the worker's own rate is held; counted where they arrive.
  *
  *     nta_loop PORT REQUESTS WINDOW BODY      BODY: bytes
- *     nta_loop PORT REQUESTS WINDOW FILE      a document; when all stand, all are modified, and how many of
- *                                             these there were per second is printed
+ *     nta_loop PORT REQUESTS WINDOW FILE      a document; when all stand, a line says so, and then each line on stdin
+ *                                             is a window with which all are modified; another line says that they were
  *
  * Ends with 0 when each got 200, at the first that did not with 1.
  */
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,26 +30,11 @@ struct loop {
 	char *body;
 	const char *user;
 	char (*etag)[128]; /* NULL: nothing is modified */
-	bool modifying;
+	long cseq;         /* of the round before */
 	long requests, sent, answered, window;
-	su_time_t began;
 };
 
 static void send_next(struct loop *l);
-static void send_window(struct loop *l);
-
-/* All were answered: the first time, then, if they are to be modified, once more. */
-static void finish(struct loop *l)
-{
-	if (!l->etag || l->modifying) {
-		su_root_break(l->root);
-		return;
-	}
-	l->modifying = true;
-	l->sent = l->answered = 0;
-	l->began = su_now();
-	send_window(l);
-}
 
 static int on_answer(struct loop *l, nta_outgoing_t *out, sip_t const *sip)
 {
@@ -67,7 +51,7 @@ static int on_answer(struct loop *l, nta_outgoing_t *out, sip_t const *sip)
 		         sip->sip_etag->g_string);
 	nta_outgoing_destroy(out);
 	if (++l->answered == l->requests)
-		finish(l);
+		su_root_break(l->root);
 	else
 		send_next(l);
 	return 0;
@@ -86,13 +70,13 @@ static void send_next(struct loop *l)
 	snprintf(from, sizeof from, "<%s>;tag=%016lx", uri, n);
 	snprintf(to, sizeof to, "<%s>", uri);
 	snprintf(call_id, sizeof call_id, "%016lx@nta", n);
-	snprintf(cseq, sizeof cseq, "%ld PUBLISH", l->modifying ? l->requests + n : n);
+	snprintf(cseq, sizeof cseq, "%ld PUBLISH", l->cseq + n);
 	out = nta_outgoing_tcreate(
 	    l->leg, on_answer, l, (url_string_t *)l->server, SIP_METHOD_PUBLISH,
 	    (url_string_t *)uri, SIPTAG_FROM_STR(from), SIPTAG_TO_STR(to),
 	    SIPTAG_CALL_ID_STR(call_id), SIPTAG_CSEQ_STR(cseq), SIPTAG_EVENT_STR("presence"),
 	    SIPTAG_EXPIRES_STR("3600"), SIPTAG_USER_AGENT_STR("pua_exchange/bench"),
-	    TAG_IF(l->modifying, SIPTAG_IF_MATCH_STR(l->etag ? l->etag[n - 1] : NULL)),
+	    TAG_IF(l->cseq > 0, SIPTAG_IF_MATCH_STR(l->etag ? l->etag[n - 1] : NULL)),
 	    SIPTAG_CONTENT_TYPE_STR("application/pidf+xml"), SIPTAG_PAYLOAD_STR(l->body),
 	    TAG_END());
 	if (!out) {
@@ -101,10 +85,28 @@ static void send_next(struct loop *l)
 	}
 }
 
-static void send_window(struct loop *l)
+/* All requests, once. */
+static void run(struct loop *l)
 {
+	l->sent = l->answered = 0;
 	while (l->sent < l->window && l->sent < l->requests)
 		send_next(l);
+	su_root_run(l->root);
+	l->cseq += l->requests;
+}
+
+/* As often as it is wanted, and with that window. */
+static void modify(struct loop *l)
+{
+	char line[32];
+
+	for (;;) {
+		puts("all");
+		fflush(stdout);
+		if (!fgets(line, sizeof line, stdin) || (l->window = atol(line)) < 1)
+			return;
+		run(l);
+	}
 }
 
 /* A file that is the body, or a body of so many bytes. */
@@ -154,10 +156,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "nta_loop: SIP can't be started\n");
 		return 2;
 	}
-	send_window(&l);
-	su_root_run(l.root);
+	run(&l);
 	if (l.etag)
-		printf("%.1f\n", (double)l.requests / su_time_diff(su_now(), l.began));
+		modify(&l);
 	nta_leg_destroy(l.leg);
 	nta_agent_destroy(agent);
 	su_root_destroy(l.root);
