@@ -302,7 +302,7 @@ int main(void)
 	                                   .gateways = GATEWAYS,
 	                                   .gateway_name = names,
 	                                   .gateway_concurrency = places,
-	                                   .subscribe = true,
+	                                   .kinds = PX_KIND_BIT(PX_KIND_STREAM),
 	                                   .horizon_s = 172800,
 	                                   .resync_s = 3600,
 	                                   .stale_after_s = 3600,
