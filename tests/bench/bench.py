@@ -34,9 +34,9 @@ SETTLE_S = 10
 QUARTER_S = 900
 STORM = 10_000  # of MANY users, in the same second
 STORM_WATCHED = 200
-STORM_ROUNDS = 3  # odd: they end busy
-STORM_BARE = 5000  # documents of nta alone
-STORM_LEAD_S = 45
+STORM_ROUNDS = 7
+STORM_BARE = 10_000  # documents of nta alone
+STORM_LEAD_S = 35
 STORM_WINDOWS = (8, 32, 128)
 
 # key -> (what it is, unit, target: (at most or at least, figure) or None)
@@ -469,12 +469,13 @@ def some(users):
 
 
 def plan(sim, users, begin, spacing):
-    """A meeting begins, or ends, in each round."""
+    """A meeting begins, or ends, in each round; the last one goes on."""
     for n in range(0, STORM_ROUNDS, 2):
         start = begin + n * spacing
+        end = start + (spacing if n + 1 < STORM_ROUNDS else 3600)
         for at in range(0, len(users), 500):
             sim.request("POST", "/meetings", [
-                {"mailbox": user, "start": start, "end": start + spacing, "status": "busy"}
+                {"mailbox": user, "start": start, "end": end, "status": "busy"}
                 for user in users[at:at + 500]])
 
 
@@ -493,7 +494,7 @@ def storming(folder):
         nta_at_kamailio(kamailio, nta)  # warm
         started = time.monotonic()
         bare.append(nta_at_kamailio(kamailio, nta))
-        spacing = round((time.monotonic() - started) * 1.5) + 12
+        spacing = round((time.monotonic() - started) * 1.5) + 5
         begin = int(time.time()) + STORM_LEAD_S
         plan(sim, changed, begin, spacing)
         before = answered(kamailio)
