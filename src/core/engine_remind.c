@@ -14,7 +14,7 @@
 #define LOOK_MS 500
 /* Between two messages, while the presence server's window is WINDOW or more: 200 a second. A smaller window makes them rarer. */
 #define SPACING_MS 5
-#define WINDOW 64
+#define WINDOW 32
 /* Whoever is asked may think, and the proxy waits for it: longer than its own timers (RFC 3261 timer F). */
 #define MESSAGE_MS 35000
 #define IN_FLIGHT_MAX 400
