@@ -35,6 +35,7 @@
 #define URI_MAX (3 * PX_AOR_MAX + 8)
 #define HOPS_MAX 5       /* redirections of one request */
 #define CHALLENGES_MAX 4 /* of one request */
+#define OVERTAKEN_MAX 3  /* challenges after which a request that was refused counts as that */
 #define LOGINS_MAX 4     /* realms of one server whose challenge is kept */
 #define RETRY_LOOKUP_MS 3000
 #define BY_UDP_MS 600000 /* a TCP that swallowed a long request isn't tried again for so long */
@@ -91,6 +92,8 @@ struct request {
 	unsigned moves, hops, challenges; /* to other addresses, redirections, answered */
 	bool answered[2];                 /* a challenge of 401, of 407, in this very request */
 	char realm[2][PX_REALM_MAX + 1];  /* its last challenge's */
+	uint64_t nonce[2]; /* hash of what it went with, and how often that had been used; 0: with none */
+	uint32_t nc[2];
 	struct px_lookup *lookup;         /* of a redirection */
 	char *contact; /* the Request-URI of a redirection; NULL: the user's own */
 	char contact_host[HOST_MAX + 1];
@@ -479,7 +482,24 @@ static bool credentials(struct request *r, bool proxy, const char *uri, char *ou
 	if (!l)
 		return false;
 	l->used = ++s->logins;
-	return px_digest_answer(&l->digest, s->user, method_name(r), uri, out, size) > 0;
+	if (px_digest_answer(&l->digest, s->user, method_name(r), uri, out, size) <= 0)
+		return false;
+	r->nonce[proxy] = px_key_hash(l->digest.nonce, strlen(l->digest.nonce));
+	r->nc[proxy] = l->digest.nc;
+	return true;
+}
+
+/*
+ * Others have used its nonce, too, and over UDP, or in a server of several processes, may have come first: its count looks like a replay then
+ * (RFC 7616 §3.4.5). Not every server says "stale" to that.
+ */
+static bool overtaken(struct request *r, bool proxy)
+{
+	const struct login *l = login_for(r->server, proxy, r->realm[proxy]);
+
+	return r->challenges < OVERTAKEN_MAX && l &&
+	       (r->nc[proxy] > 1 || l->digest.nc > r->nc[proxy] ||
+	        r->nonce[proxy] != px_key_hash(l->digest.nonce, strlen(l->digest.nonce)));
 }
 
 /* Keeps the first challenge that can be answered (RFC 8760 §2.4). True: it is worth answering. */
@@ -498,7 +518,8 @@ static bool challenged(struct request *r, int status, const sip_t *sip)
 	if (!c)
 		return false;
 	/* what was made for a challenge of this very request and isn't too old is wrong */
-	if (r->answered[proxy] && !d.stale && strcmp(r->realm[proxy], d.realm) == 0) {
+	if (r->answered[proxy] && !d.stale && strcmp(r->realm[proxy], d.realm) == 0 &&
+	    !overtaken(r, proxy)) {
 		explicit_bzero(&d, sizeof d);
 		return false;
 	}

@@ -3,11 +3,12 @@
 
 import re
 import signal
+import socket
 import time
 
 import pytest
 
-from harness import Kamailio, Watch, wait_until
+from harness import Kamailio, Watch, World, wait_until
 from harness.gateway import Authority
 from harness.process import free_port
 
@@ -28,10 +29,11 @@ CHALLENGE = """
 
 class Strict(Kamailio):
     """tls: a (certificate, key) of its own, and the file of the CA that its clients must come from;
-    login: the algorithm; lifetime_s: of a TCP connection."""
+    login: the algorithm; lifetime_s: of a TCP connection; six: it listens on ::1, too, at the same ports."""
 
-    def __init__(self, folder, tls=None, login=None, nonce_s=300, lifetime_s=None):
+    def __init__(self, folder, tls=None, login=None, nonce_s=300, lifetime_s=None, six=False):
         super().__init__(folder, clean_s=1, processes=2)
+        self.six = six
         self.tls, self.login, self.nonce_s, self.lifetime_s = tls, login, nonce_s, lifetime_s
         self.tls_port = free_port()
 
@@ -50,6 +52,8 @@ class Strict(Kamailio):
             after += MODULES.format(algorithm=self.login, nonce_s=self.nonce_s)
             cfg = cfg.replace('\tif (is_method("PUBLISH|SUBSCRIBE")) {',
                               CHALLENGE + '\tif (is_method("PUBLISH|SUBSCRIBE")) {')
+        if self.six:
+            before += f"listen=udp:[::1]:{self.port}\nlisten=tcp:[::1]:{self.port}\n"
         if self.lifetime_s:
             cfg = cfg.replace("tcp_connection_lifetime=3700",
                               f"tcp_connection_lifetime={self.lifetime_s}")
@@ -144,6 +148,39 @@ def test_what_is_not_accepted(folder, new_world, strict, password, what):
         w.wait_said("presence up->down why=unreachable", timeout=8)
     assert not server.rpc("presence.presentity_list")
     end(w)
+
+
+def has_six():
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_six(), reason="there is no ::1 here, so nothing is published over IPv6")
+def test_ipv6(folder, strict, password):
+    """At [::1], over UDP and TCP, and what is too long for UDP; watchers see everybody as they should."""
+    server = strict(login="MD5", six=True)
+    long = {"note": f"busy={'x' * 100}", "compat": ["blink", "cisco"], "timed_status": "yes"}
+    for name, transport, more in (("u", "udp", {}), ("t", "tcp", {}), ("l", "udp", long)):
+        path = folder / name
+        path.mkdir()
+        w = World(path, users=6, uri=f"sip:[::1]:{server.port};transport={transport}", sip_user="me",
+                  sip_password_file=password, subscription="none", **more)
+        try:
+            w.meet(w.aors[0], "-60", "+3600")
+            w.meet(w.aors[0], "+7200", "+9000")
+            w.worker.start()
+            with Watch(path, server.tcp, w.aors) as watch:
+                watch.wait_all({aor: "busy" if aor == w.aors[0] else "available" for aor in w.aors},
+                               timeout=10)
+                assert watch.stop()["problems"] == 0
+            assert not w.said("up->down"), w.log()
+        finally:
+            w.close()
+        server.kill()
+        server.start()
 
 
 def test_what_is_idle_is_closed(folder, new_world, strict):
