@@ -447,7 +447,7 @@ static void one_mailbox(struct req *r, const struct freebusy_ask *ask, const cha
 		class = "MailRecipientNotFoundException";
 		text = "Unable to resolve e-mail address to an Active Directory object.";
 		number = 5009;
-	} else if (mb->no_freebusy) {
+	} else if (mb->no_freebusy && r->as != mb) {
 		code = "ErrorNoFreeBusyAccess";
 		class = "NoFreeBusyAccessException";
 		text = "The caller does not have access to free/busy data.";

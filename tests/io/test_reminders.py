@@ -85,12 +85,18 @@ def test_answers(world):
 
 
 def test_without_the_right_to_see_details(world):
-    """The account sees free/busy only: the mailbox itself is asked, under impersonation."""
-    w = world(transport="tcp", **BEFORE).start()
-    aor = w.aors[0]
-    w.sim.request("POST", "/mailboxes", {"address": aor, "no_details": True})
-    one = meet(w, aor, 62, 1800, subject="Seen", location="")
-    wait_texts(w, aor, f"Meeting {when(one)}: Seen")
+    """The account sees free/busy only, or not even that, and reads by FindItem: the mailbox itself is asked, under
+    impersonation."""
+    w = world(transport="tcp", **BEFORE)
+    seen, hidden = w.aors[:2]
+    w.sim.request("POST", "/mailboxes", {"address": seen, "no_details": True})
+    w.sim.request("POST", "/mailboxes", {"address": hidden, "no_freebusy": True})
+    w.start()
+    assert w.sim.counters()["requests"]["FindItem"] >= 1
+    one = meet(w, seen, 62, 1800, subject="Seen", location="")
+    other = meet(w, hidden, 62, 1800, subject="Found", location="Roof")
+    wait_texts(w, seen, f"Meeting {when(one)}: Seen")
+    wait_texts(w, hidden, f"Meeting {when(other)}: Found (Roof)")
 
 
 def test_details_not_wanted(world):

@@ -26,7 +26,7 @@ def test_subjects(world, gateway):
     more = {"cas": 0, "sim": ("--webdav", "2007"),
             "listen_udp": f"127.0.0.1:{free_port()}"} if webdav else {}
     w = world(transport="tcp", note_subject="yes", **more)
-    alice, bob, carol, dave, eve = w.aors[:5]
+    alice, bob, carol, dave, eve, frank = w.aors
 
     def meet(aor, end="+3600", **more):
         return w.sim.request("POST", "/meetings", {"mailbox": aor, "start": "-60", "end": end, **more})
@@ -37,13 +37,16 @@ def test_subjects(world, gateway):
     meet(dave, subject="Perhaps", status="tentative")
     w.sim.request("POST", "/mailboxes", {"address": eve, "no_details": True})
     meet(eve, subject="Shown to few")
+    w.sim.request("POST", "/mailboxes", {"address": frank, "no_freebusy": True})
+    meet(frank, subject="Shown to nobody")
     w.start()
     wait_note(w, alice, "Busy: Budget &amp; more")
     wait_note(w, bob, "Busy")
     wait_note(w, carol, "Away: Holidays")
     wait_note(w, dave, "Available")
-    if not webdav:
+    if not webdav:  # what the account isn't shown isn't shown to others
         wait_note(w, eve, "Busy")
+        wait_note(w, frank, "Busy")
     # renamed: another document, though nobody's availability has changed
     w.sim.change_meeting(budget["id"], subject="Plan")
     wait_note(w, alice, "Busy: Plan")
@@ -51,7 +54,7 @@ def test_subjects(world, gateway):
     wait_note(w, alice, "Busy")
     bodies = [one.message.body.decode() for aor in w.aors for one in w.presence.of(aor)]
     log = w.worker.log()
-    for hidden in ("Surgeon", "Perhaps") + (() if webdav else ("Shown to few",)):
+    for hidden in ("Surgeon", "Perhaps") + (() if webdav else ("Shown to few", "Shown to nobody")):
         assert not any(hidden in body for body in bodies)
-    for subject in ("Budget", "Plan", "Surgeon", "Holidays", "Perhaps", "Shown to few"):
+    for subject in ("Budget", "Plan", "Surgeon", "Holidays", "Perhaps", "Shown to"):
         assert subject not in log
