@@ -427,7 +427,7 @@ static int pv_get_exchange(struct sip_msg *msg, pv_param_t *param, pv_value_t *r
 }
 
 static const pv_export_t pv_exports[] = {
-    {str_const_init("exchange"), 1000, pv_get_exchange, 0, pv_parse_exchange, 0, 0, 0},
+    {{"exchange", sizeof "exchange" - 1}, 1000, pv_get_exchange, 0, pv_parse_exchange, 0, 0, 0},
     {{0, 0}, 0, 0, 0, 0, 0, 0, 0}};
 
 /* ---- events ---- */

@@ -13,7 +13,7 @@ from .process import Process, ROOT, free_port
 from .proxy import Proxy, Tls
 
 SAMPLE = ROOT / "plugin" / "opensips.cfg.sample"
-MODULE = ROOT / "build" / "opensips" / "pua_exchange.so"
+MODULE = Path(os.environ.get("PX_MODULE", ROOT / "build" / "opensips" / "pua_exchange.so"))
 SOURCE = os.environ.get("OPENSIPS_SRC", "")
 
 
