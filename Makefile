@@ -136,19 +136,21 @@ $(BUILD)/README.pua_exchange.opensips: $(BUILD)/readme
 	$< opensips >$@
 
 # PREFIX, DESTDIR; KAMAILIO_MODULES is where the installed Kamailio looks for modules. With OPENSIPS_SRC
-# OpenSIPS' module, too: OPENSIPS_MODULES is where it looks, by default as its source says.
+# OpenSIPS' module, too, or alone where there is no Kamailio: OPENSIPS_MODULES is where it looks, by
+# default as its source says.
 DOCDIR   ?= $(PREFIX)/share/doc/pua_exchange
 DATADIR  ?= $(PREFIX)/share/pua_exchange
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 KAMAILIO_MODULES ?= $(patsubst %/tm.so,%,$(firstword $(wildcard $(patsubst %,%/kamailio/modules/tm.so,/usr/lib/$(MULTIARCH) /usr/lib64 /usr/lib /usr/local/lib64 /usr/local/lib))))
-OPENSIPS_MODULES ?= $(if $(OPENSIPS_SRC),$(shell printf 'include Makefile.conf\ninclude Makefile.sources\ninclude Makefile.defs\nwhere:\n\t@echo $$(modules_prefix)/$$(modules_dir)\n' | $(MAKE) -s -C $(OPENSIPS_SRC) -f - where 2>/dev/null))
-INSTALLED := $(SBINDIR)/pua_exchange_worker $(KAMAILIO_MODULES)/pua_exchange.so \
+WITH_KAMAILIO = $(if $(or $(KAMAILIO_MODULES),$(if $(OPENSIPS_SRC),,yes)),kamailio)
+OPENSIPS_MODULES ?= $(if $(OPENSIPS_SRC),$(shell printf 'include Makefile.conf\ninclude Makefile.sources\ninclude Makefile.defs\nwhere:\n\t@echo $$(modules_prefix)/$$(modules_dir)\n' | $(MAKE) -s --no-print-directory -C $(OPENSIPS_SRC) -f - where 2>/dev/null | tr -s / | sed 's,/$$,,'))
+INSTALLED = $(SBINDIR)/pua_exchange_worker $(if $(WITH_KAMAILIO),$(KAMAILIO_MODULES)/pua_exchange.so) \
 	$(addprefix $(DOCDIR)/,README.md README.pua_exchange README.pua_exchange.opensips kamailio.cfg.sample opensips.cfg.sample LICENSE) \
 	$(addprefix $(DATADIR)/,$(patsubst db/%,%,$(shell find db -type f 2>/dev/null)))
-install: all kamailio docs $(WITH_OPENSIPS)
-	$(if $(KAMAILIO_MODULES),,$(error there is no Kamailio that says where its modules are; give KAMAILIO_MODULES=DIR))
+install: all $(WITH_KAMAILIO) docs $(WITH_OPENSIPS)
+	$(if $(KAMAILIO_MODULES)$(OPENSIPS_SRC),,$(error there is no Kamailio that says where its modules are; give KAMAILIO_MODULES=DIR))
 	install -D -m 755 $(BUILD)/pua_exchange_worker $(DESTDIR)$(SBINDIR)/pua_exchange_worker
-	install -D -m 644 $(BUILD)/kamailio/pua_exchange.so $(DESTDIR)$(KAMAILIO_MODULES)/pua_exchange.so
+	$(if $(WITH_KAMAILIO),install -D -m 644 $(BUILD)/kamailio/pua_exchange.so $(DESTDIR)$(KAMAILIO_MODULES)/pua_exchange.so)
 	$(if $(WITH_OPENSIPS),install -D -m 644 $(BUILD)/opensips/pua_exchange.so $(DESTDIR)$(OPENSIPS_MODULES)/pua_exchange.so)
 	install -d $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)
 	install -m 644 README.md LICENSE plugin/kamailio.cfg.sample plugin/opensips.cfg.sample $(BUILD)/README.pua_exchange $(BUILD)/README.pua_exchange.opensips $(DESTDIR)$(DOCDIR)

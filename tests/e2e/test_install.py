@@ -39,3 +39,18 @@ def test_install_and_uninstall(folder):
     assert max(map(len, readme.splitlines())) < 110
     make("uninstall", folder)
     assert [path for path in folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif("OPENSIPS_SRC" not in os.environ, reason="OPENSIPS_SRC isn't given")
+@pytest.mark.parametrize("kamailio", [True, False])
+def test_install_for_opensips(folder, kamailio):
+    """Its module goes where its source says; where there is no Kamailio it goes alone."""
+    options = [f"OPENSIPS_SRC={os.environ['OPENSIPS_SRC']}"] + ([] if kamailio else ["KAMAILIO_MODULES="])
+    make("install", folder, *options)
+    modules = {str(path.relative_to(folder)): path for path in folder.rglob("pua_exchange.so")}
+    theirs = [name for name in modules if name.endswith("/opensips/modules/pua_exchange.so")]
+    assert len(theirs) == 1 and len(modules) == 1 + kamailio
+    assert b"/usr/local/sbin/pua_exchange_worker\0" in modules[theirs[0]].read_bytes()
+    assert (folder / "usr/local/share/doc/pua_exchange/README.pua_exchange.opensips").exists()
+    make("uninstall", folder, *options)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
