@@ -52,6 +52,8 @@ class OpenSips(Proxy):
 
         put(r'^mpath=".*"', f'mpath="{Path(SOURCE) / "modules"}/"')
         put(r"^tcp_workers=4", "tcp_workers=2")
+        if (Path(SOURCE) / "modules" / "event_route" / "event_route.so").exists():
+            put(r'^#loadmodule "event_route\.so"', 'loadmodule "event_route.so"')
         put("sqlite:///var/lib/opensips/presence.sqlite",
             f"sqlite:///{str(self.database()).lstrip('/')}", times=2)
         put('"port", 8888', f'"port", {self.mi_port}')
