@@ -25,16 +25,19 @@ enum px_control_command {
 	PX_CONTROL_ENABLE,      /* follows the calendar; a user who isn't known becomes one */
 	PX_CONTROL_DISABLE,     /* withdraws and stops */
 	/* about the whole; `key` is a word of another kind */
-	PX_CONTROL_RELOAD,         /* none: reads again what settings name, and applies what changed */
-	PX_CONTROL_ACTIVE,         /* "on", "off"; none: asks */
-	PX_CONTROL_GATEWAY_ADD,    /* URL[;...] as the setting is written, or the NAME of one that was
+	PX_CONTROL_RELOAD,      /* none: reads again what settings name, and applies what changed;
+	                              PX_CONTROL_REMOVING: however many users are gone from it */
+	PX_CONTROL_ACTIVE,      /* "on", "off"; none: asks */
+	PX_CONTROL_GATEWAY_ADD, /* URL[;...] as the setting is written, or the NAME of one that was
 	                              removed by command */
 	PX_CONTROL_GATEWAY_REMOVE, /* NAME */
-	PX_CONTROL_CHECK,          /* "OFFSET [WHOM]": a gateway's name, an AoR, or all. Answered with
+	PX_CONTROL_CHECK, /* "OFFSET [WHOM]": a gateway's name, an AoR, or all. Answered with
 	                              "running|done AGE_S BYTES\n" and the rows from OFFSET on, as far as
 	                              they fit; BYTES is the length of them all */
 	PX_CONTROL_END
 };
+
+#define PX_CONTROL_REMOVING "removing"
 
 /* Sent as far as its text goes: PX_CONTROL_SIZE bytes. */
 struct px_control_request {

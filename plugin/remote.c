@@ -215,6 +215,9 @@ int px_remote_refresh(struct px_remote *r)
 int px_remote_reload(struct px_remote *r)
 {
 	char why[PX_WHY_MAX], line[PX_WHY_MAX + 128];
+
+	if (r->words > 0 && strcmp(r->word[0], PX_CONTROL_REMOVING) != 0)
+		return refuse(r, 400, "Give nothing, or removing: however many users are gone");
 	const int err = px_module_read_table(r->module, why);
 	/* what takes longer goes on, and whoever asks again joins */
 	const int code = ask_and_show(r, PX_CONTROL_RELOAD);

@@ -43,10 +43,11 @@ enum px_remote_form { PX_REMOTE_ROW, PX_REMOTE_LIST, PX_REMOTE_OK };
 	X(disable, PX_REMOTE_OK, "aor", "Withdraws a user's presence and stops following: AOR")    \
 	X(refresh, PX_REMOTE_OK, "aor",                                                            \
 	  "Reads a user's calendar now and verifies its publication: AOR")                         \
-	X(reload, PX_REMOTE_ROW, "", "Reads users, gateways, account and password again")          \
+	X(reload, PX_REMOTE_ROW, "removing",                                                       \
+	  "Reads users, gateways, account and password again: [removing]")                         \
 	X(active, PX_REMOTE_ROW, "state", "Whether this node publishes: [on|off]")                 \
 	X(gateway_add, PX_REMOTE_OK, "gateway", "Adds a gateway, as the setting: URL[;...]")       \
-	X(gateway_remove, PX_REMOTE_OK, "gateway", "Takes a gateway out, its users move: NAME") \
+	X(gateway_remove, PX_REMOTE_OK, "gateway", "Takes a gateway out, its users move: NAME")    \
 	X(check, PX_REMOTE_ROW, "whom",                                                            \
 	  "What is wrong with a gateway or a user, or with all gateways: [NAME|AOR]")
 

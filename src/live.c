@@ -59,6 +59,7 @@ struct px_live {
 
 	enum phase phase;
 	bool again, ended;
+	bool removing;      /* however many go, they are meant to */
 	struct px_buf text; /* keys and mailboxes with their NULs */
 	struct wanted *wanted;
 	size_t wants, room, at;
@@ -438,9 +439,11 @@ static void settle(struct px_live *l, int place, struct px_gateway_config *c, ui
 
 static struct px_http_gateway as_http(const struct px_live *l, const struct px_gateway_config *c)
 {
-	return (struct px_http_gateway){
-	    .name = c->name, .url = c->url, .ca_file = c->ca_file, .tls_min = 10 + (int)c->tls_min,
-	    .forms_root = l->root};
+	return (struct px_http_gateway){.name = c->name,
+	                                .url = c->url,
+	                                .ca_file = c->ca_file,
+	                                .tls_min = 10 + (int)c->tls_min,
+	                                .forms_root = l->root};
 }
 
 /* Takes *c, also when it fails. 0, or a negative errno and why. */
@@ -827,8 +830,9 @@ static void begin(struct px_live *l, struct px_now now)
 	l->id = 0;
 }
 
-void px_live_reload(struct px_live *l, struct px_now now)
+void px_live_reload(struct px_live *l, bool removing, struct px_now now)
 {
+	l->removing = l->removing || removing;
 	if (l->phase != IDLE)
 		l->again = true;
 	else
@@ -838,6 +842,37 @@ void px_live_reload(struct px_live *l, struct px_now now)
 bool px_live_busy(const struct px_live *l)
 {
 	return l->phase != IDLE;
+}
+
+/* A source that names nobody, or would take more away than it leaves: as likely cut short as meant. */
+static void doubt_source(struct px_live *l, enum px_board_origin from, const char *name)
+{
+	char line[PX_WHY_MAX];
+	unsigned gone = 0, stay = 0;
+	struct px_user_view v;
+
+	for (uint32_t id = 0; id < px_engine_users_end(l->engine) && id < l->sources; id++)
+		if (l->source[id].origin == from && px_engine_user(l->engine, id, &v) && !v.leaving)
+			++*(l->source[id].pass == l->pass ? &stay : &gone);
+	if (gone == 0 || (stay > 0 && (gone < PX_LIVE_MANY || gone <= stay)))
+		return;
+	l->whole[from] = false;
+	snprintf(line, sizeof line,
+	         "%s: %u of its %u users would go, as if it were cut short; nobody is removed. If "
+	         "that is meant: "
+	         "pua_exchange.reload removing",
+	         name, gone, gone + stay);
+	complain(l, line);
+}
+
+static void doubt(struct px_live *l)
+{
+	if (l->removing)
+		return;
+	if (l->whole[PX_FROM_FILE] && l->settings->users_file)
+		doubt_source(l, PX_FROM_FILE, "users_file");
+	if (l->whole[PX_FROM_DB] && l->table_fd >= 0)
+		doubt_source(l, PX_FROM_DB, "db_table");
 }
 
 static void remove_some(struct px_live *l, struct px_now now)
@@ -865,6 +900,7 @@ static void end(struct px_live *l, struct px_now now)
 	forget_wanted(l);
 	malloc_trim(0);
 	l->ended = true;
+	l->removing = false;
 	l->reloads++;
 	l->last_complaints = l->complaints;
 	l->reloaded_at = (uint32_t)(now.wall.ms / 1000);
@@ -890,8 +926,10 @@ void px_live_turn(struct px_live *l, struct px_now now)
 				memset(l->whole, 0, sizeof l->whole);
 				l->at = l->wants - 1;
 			}
-		if (l->at >= l->wants)
+		if (l->at >= l->wants) {
+			doubt(l);
 			l->phase = REMOVING;
+		}
 	} else if (l->phase == REMOVING) {
 		remove_some(l, now);
 		if (l->phase != IDLE)

@@ -28,7 +28,8 @@ struct px_live_config {
 	/* Reads the settings again: 0 and *out, the caller's to free; or a negative errno, and what is wrong was said. */
 	int (*read)(void *arg, struct px_settings **out, px_said_h *said, void *said_arg);
 	void *arg;
-	const char *root; /* WebDAV: where its front end has the mailboxes, outlives it; NULL: EWS */
+	const char
+	    *root;    /* WebDAV: where its front end has the mailboxes, outlives it; NULL: EWS */
 	int table_fd; /* px_table.h, borrowed; -1: there is none */
 };
 
@@ -39,8 +40,13 @@ void px_live_free(struct px_live *l); /* NULL is fine */
 /* All users of all sources, at the start. How many lines of users_file were wrong, or a negative errno; what is wrong was logged. */
 int px_live_load(struct px_live *l, struct px_now now);
 
-/* Reads everything again, or once more when a reading is under way. */
-void px_live_reload(struct px_live *l, struct px_now now);
+#define PX_LIVE_MANY 10 /* users */
+
+/*
+ * Reads everything again, or once more when a reading is under way. Unless removing is said, nobody is removed for a users_file or table that names nobody any more, or
+ * would take away PX_LIVE_MANY or more and more than it leaves.
+ */
+void px_live_reload(struct px_live *l, bool removing, struct px_now now);
 /* The next slice of it. */
 void px_live_turn(struct px_live *l, struct px_now now);
 bool px_live_busy(const struct px_live *l);

@@ -553,7 +553,7 @@ static int execute(struct worker *w, const struct px_command *q, struct px_contr
 
 	switch (q->command) {
 	case PX_CONTROL_RELOAD:
-		px_live_reload(w->live, now);
+		px_live_reload(w->live, strcmp(q->text, PX_CONTROL_REMOVING) == 0, now);
 		return -EINPROGRESS;
 	case PX_CONTROL_ACTIVE:
 		if (q->text[0])
@@ -684,7 +684,7 @@ static void on_signal(void *arg)
 
 	while (read(w->signals, &s, sizeof s) == sizeof s) {
 		if (s.ssi_signo == SIGHUP) {
-			px_live_reload(w->live, px_loop_now(w->loop));
+			px_live_reload(w->live, false, px_loop_now(w->loop));
 			px_loop_mark(w->loop);
 			continue;
 		}

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Users in a table of the proxy's own database."""
 
+import os
 import shutil
 import signal
 import sqlite3
+import time
 import urllib.error
 
 import pytest
@@ -52,11 +54,15 @@ class Text:
         shutil.copytree(ROOT / "db" / "dbtext", self.folder)
         self.path = self.folder / "exchange_users"
         self.head = self.path.read_text()
+        self.time = int(time.time())
 
     def write(self, rows):
         lines = [f"{i}:{aor}:{mailbox or ''}:{enabled}:{remind}\n"
                  for i, (aor, mailbox, enabled, remind) in enumerate(rows, 1)]
         self.path.write_text(self.head + "".join(lines))
+        # it looks at the seconds of the file's time
+        self.time += 10
+        os.utime(self.path, (self.time, self.time))
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +105,21 @@ def test_users_come_and_go_with_the_table(folder, sim, database):
         assert "database" not in p.rpc("pua_exchange.reload")
         p.wait_followed(3)
         wait_until(lambda: set(origins(p)) == {AORS[0], AORS[4], AORS[5]}, 5, lambda: origins(p))
+        # a table that names nobody isn't believed at once
+        db.write([])
+        said = p.rpc("pua_exchange.reload")
+        assert "db_table: 2 of its 2 users would go" in said["wrong"] and said["removed"] == "0"
+        assert p.fault("pua_exchange.reload", "everything")[0] == 400
+        db.write([(AORS[0], None, 1, 1), (AORS[5], None, 1, 1)])
         # the next worker finds what was read last
+        assert p.rpc("pua_exchange.reload")["wrong"] == ""
         p.restart_worker(signal.SIGKILL)
         p.wait_followed(3)
         assert origins(p) == {AORS[0]: "db", AORS[4]: "cfg", AORS[5]: "db"}
+        db.write([])
+        said = p.rpc("pua_exchange.reload", "removing")
+        assert said["wrong"] == "" and said["removed"] == "2"
+        wait_until(lambda: set(origins(p)) == {AORS[4]}, 5, lambda: origins(p))
 
 
 @pytest.mark.parametrize("settings, words", [

@@ -90,6 +90,28 @@ def test_a_wrong_gateway_changes_nothing(world, folder):
     w.wait_followed(w.aors[:3] + w.aors[4:5])
 
 
+def test_a_file_that_was_cut_short_removes_nobody(world, folder):
+    """Nobody left, or more than half of many gone: that is doubted."""
+    users = folder / "users"
+    w, _ = pool(world, folder, ["cas1"], users=25, users_file=users)
+    w.settings["user"] = w.aors[24]
+    w.worker.write(w.settings)
+
+    def write(n):
+        users.write_text("# who is followed\n" + "".join(f"{aor}\n" for aor in w.aors[:n]))
+        return reload(w)
+
+    users.write_text("".join(f"{aor}\n" for aor in w.aors[:24]))
+    w.worker.start()
+    w.wait_followed(w.aors)
+    assert "removed=0" in write(0) and w.said("users_file: 24 of its 24 users would go")
+    assert "removed=0" in write(11) and w.said("users_file: 13 of its 24 users would go")
+    w.wait_followed(w.aors)
+    assert "removed=11" in write(13)
+    assert "removed=9" in write(4)
+    w.wait_followed(w.aors[:4] + w.aors[24:])
+
+
 def test_parameters_change(world, folder):
     """Other certificates are asked for at once, on new connections; nobody moves, nothing is lost."""
     w, file = pool(world, folder, ["cas1", "cas2"], users=10)
