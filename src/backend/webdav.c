@@ -90,11 +90,11 @@ struct px_parse {
 	bool meetings; /* are told with what they are about */
 	uint8_t place[DEPTH + 1], depth;
 	char root[PX_WEBDAV_FOLDER_MAX + 1]; /* where the gateway has its mailboxes */
-	int fed;            /* what xml said */
-	bool alien;         /* the root is none that we know; text says what */
-	bool memory;        /* it ran out */
-	bool whole;         /* the document ended */
-	const char *broken; /* static; NULL: nothing is */
+	int fed;                             /* what xml said */
+	bool alien;                          /* the root is none that we know; text says what */
+	bool memory;                         /* it ran out */
+	bool whole;                          /* the document ended */
+	const char *broken;                  /* static; NULL: nothing is */
 	char text[64];
 
 	/* of the response that is open */

@@ -14,8 +14,9 @@ import threading
 import pytest
 
 from conftest import empty_folder
-from harness import ExchangeSim, Watch, free_port, wait_until
+from harness import ExchangeSim, Watch, wait_until
 from harness.host import Host
+from harness.process import own_address
 from harness.world import World
 
 USERS = 6
@@ -34,17 +35,17 @@ class Place:
                           "--domain", "old.test", "--webdav", "2003", "--folders", "ja",
                           "--dav-urls", "backend")
         self.proxy = Host(path / "k", {**old.settings(), "user": self.aors["old"],
-                                       "listen_udp": f"127.0.0.1:{free_port()}"},
+                                       "listen_udp": f"{own_address(1)}:50020"},
                           clean_s=1, processes=2)
         uri = f"sip:127.0.0.1:{self.proxy.port};transport=tcp"
         self.new = World(path / "new", users=USERS, cas=0, uri=uri, domain="new.test",
                          sim=("--webdav", "2007", "--forms", "--folders", "mixed"),
-                         listen_udp=f"127.0.0.1:{free_port()}")
-        # a port of its own, and Exchange is told another, where nobody listens
+                         listen_udp=f"{own_address(2)}:50020")
+        # Exchange is told another port, where nobody listens
         self.mute = World(path / "mute", users=USERS, cas=0, uri=uri, domain="mute.test",
                           sim=("--webdav", "2007", "--folders", "de"), subscription="push",
-                          listen_udp=f"127.0.0.1:{free_port()}",
-                          announce_udp=f"127.0.0.1:{free_port()}")
+                          listen_udp=f"{own_address(3)}:50020",
+                          announce_udp=f"{own_address(3)}:50021")
         self.sims = {"old": old, "new": self.new.sim, "mute": self.mute.sim}
         self.folder, self.watch = path, None
 

@@ -44,6 +44,12 @@ def free_port():
 PATIENCE = 3
 
 
+def own_address(number=0):
+    """An address on loopback of this process alone: where a port is bound long after it was chosen, no other
+    test has taken it meanwhile."""
+    return f"127.{100 + number}.{os.getpid() // 254 % 256}.{os.getpid() % 254 + 1}"
+
+
 def wait_until(condition, timeout, what):
     """Returns the first true value of condition(); AssertionError after timeout seconds, or PATIENCE
     times that on a machine with more to do. what: the words for it, or a function that finds them

@@ -7,13 +7,13 @@ import time
 import pytest
 
 from harness import wait_until
-from harness.process import free_port
+from harness.process import own_address
 
 
 def dav(world, *sim, users=6, **settings):
     """A World whose Exchange is a front end of 2007, or as sim says, and nothing else."""
     sim = ("--webdav", "2007", *sim) if "--webdav" not in sim else sim
-    return world(users=users, cas=0, sim=sim, listen_udp=f"127.0.0.1:{free_port()}", **settings)
+    return world(users=users, cas=0, sim=sim, listen_udp=f"{own_address()}:50020", **settings)
 
 
 def requests(world):
@@ -79,16 +79,16 @@ def test_forged_and_lost_notifications(world):
     """Whoever doesn't know the token isn't heard, and a NOTIFY that says too much is only a hint."""
     w = dav(world).start()
     call_back = w.sim.request("GET", "/subscriptions")[0]["call_back"]
-    port, path = call_back.removeprefix("httpu://127.0.0.1:").split("/", 1)
+    (host, port), path = call_back.split("/")[2].split(":"), call_back.split("/", 3)[3]
     polls, reads = requests(w)["POLL"], requests(w)["SEARCH"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         def notify(to, ids):
             one.sendto(f"NOTIFY httpu://127.0.0.1/{to} HTTP/1.1\r\nSubscription-id: {ids}\r\n\r\n"
-                       .encode(), ("127.0.0.1", int(port)))
+                       .encode(), (host, int(port)))
 
         for i in range(300):
             notify("0" * 32 + "/00000000", i)
-        one.sendto(b"\0" * 9000, ("127.0.0.1", int(port)))
+        one.sendto(b"\0" * 9000, (host, int(port)))
         time.sleep(0.8)
         assert (requests(w)["POLL"], requests(w)["SEARCH"]) == (polls, reads)
         for _ in range(100):  # with the token, about nothing
