@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness import Kamailio, Watch, World, wait_until
-from harness.gateway import Authority
+from harness.certificates import Authority
 from harness.process import free_port
 
 MODULES = """

@@ -3,13 +3,13 @@
 
 import itertools
 import re
-import socket
 import ssl
 import subprocess
-import threading
+import tempfile
 import time
+from pathlib import Path
 
-from .process import free_port
+from .listener import Listener
 
 DAY = 86400
 CONF = """[ca]
@@ -78,13 +78,25 @@ class Certificates:
         return path
 
 
-class Server:
+class Authority:
+    """One CA. certificate() makes files for a server."""
+
+    def __init__(self, folder, name="Test CA"):
+        self.made = Certificates(Path(tempfile.mkdtemp(prefix="ca-", dir=folder)))
+        self.file, self.key = self.made.authority(name)
+
+    def certificate(self, *names):
+        """(certificate, key) for names, "DNS:a.test" or "IP:127.0.0.1"."""
+        return (self.made.make("/CN=gateway", [f"subjectAltName = {','.join(names)}"],
+                               (self.file, self.key)), self.made.key("server"))
+
+
+class Server(Listener):
     """TLS with a certificate; every request gets this answer, and the connection ends."""
 
     def __init__(self, certificate, key, tls=None, weak=False, host="127.0.0.1",
                  answer=b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n"):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.port, self.asked, self.answer = free_port(), [], answer
+        self.asked, self.answer = [], answer
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if tls or weak:
             context.set_ciphers("DEFAULT@SECLEVEL=0")
@@ -92,18 +104,9 @@ class Server:
             context.minimum_version = context.maximum_version = tls
         context.load_cert_chain(certificate, key)
         self.context = context
-        self.listener = socket.create_server((host, self.port), family=family)
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(host)
 
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, raw):
+    def serve(self, raw):
         try:
             raw.settimeout(10)
             with self.context.wrap_socket(raw, server_side=True) as connection:
@@ -123,6 +126,3 @@ class Server:
             pass  # it didn't like the certificate
         finally:
             raw.close()
-
-    def close(self):
-        self.listener.close()

@@ -5,40 +5,13 @@ import http.client
 import re
 import socket
 import ssl
-import subprocess
-import threading
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from .process import free_port
+from .certificates import Authority
+from .listener import Listener
 
 
-class Authority:
-    """A CA for tests. certificate() makes files for a server."""
-
-    def __init__(self, folder, name="Test CA"):
-        self.folder = Path(folder)
-        self.file, self.key = self.folder / "ca.pem", self.folder / "ca.key"
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                      "-nodes", "-keyout", self.key, "-out", self.file, "-subj", f"/CN={name}",
-                      "-days", "2")
-
-    def _openssl(self, *args):
-        subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True)
-
-    def certificate(self, *names):
-        """(certificate, key) for names, "DNS:a.test" or "IP:127.0.0.1"."""
-        key, request, file = (self.folder / f"server.{end}" for end in ("key", "csr", "pem"))
-        extensions = self.folder / "server.ext"
-        extensions.write_text(f"subjectAltName={','.join(names)}\n")
-        self._openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                      "-keyout", key, "-out", request, "-subj", "/CN=gateway")
-        self._openssl("x509", "-req", "-in", request, "-CA", self.file, "-CAkey", self.key,
-                      "-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", file)
-        return file, key
-
-
-class Gateway:
+class Gateway(Listener):
     """Passes requests on to the CAS at url, and its answers back. With lie(operation, genuine) set,
     what that yields is sent instead, bytes of HTTP, and the connection closed; genuine() is the true
     answer, whole; None: passed on. operation: "Subscribe", "GetUserAvailabilityRequest" …
@@ -47,30 +20,20 @@ class Gateway:
     def __init__(self, folder, url, authority=None, names=("IP:127.0.0.1",)):
         self.authority = authority or Authority(folder)
         self.cas = urlsplit(url)
-        self.port = free_port()
         self.lie = None
         self.asked, self.told = [], []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*self.authority.certificate(*names))
         self.to_cas = ssl.create_default_context()
         self.to_cas.check_hostname, self.to_cas.verify_mode = False, ssl.CERT_NONE
-        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.open = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
 
     def setting(self, name, ca=None):
         return (f"https://127.0.0.1:{self.port}/EWS/Exchange.asmx;name={name}"
                 f";ca={ca or self.authority.file}")
 
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, raw):
+    def serve(self, raw):
         self.open.add(raw)
         try:
             raw.settimeout(60)
@@ -146,5 +109,5 @@ class Gateway:
                 pass
 
     def close(self):
-        self.listener.close()
+        super().close()
         self.cut()

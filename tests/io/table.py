@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The table: every version of Exchange, every way of learning changes, every login. One worker for
-each cell, all of them at once; Apache stands before the simulators, as in test_login.py."""
+each cell, all of them at once; Apache stands before the simulators."""
 
 import itertools
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import ExchangeSim, PresenceServer, Worker, free_port, wait_until
-from test_login import PASSWORD, Apache, installed, kdc  # noqa: F401
+from harness.login import PASSWORD, Apache
 
 VERSIONS = ["2007_SP1", "2010_SP1", "2016"]
 KINDS = ["streaming", "push", "pull", "none"]
@@ -121,7 +121,7 @@ class Table:
 
 
 @pytest.fixture(scope="module")
-def table(kdc):  # noqa: F811
+def table(kdc):
     folder = Path(tempfile.mkdtemp(prefix="px-table-"))
     one = Table(folder, kdc)
     try:
