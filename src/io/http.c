@@ -21,6 +21,7 @@
 
 #include "io/auth.h"
 #include "io/forms.h"
+#include "io/head.h"
 #include "io/kerberos.h"
 #include "io/log.h"
 #include "px_version.h"
@@ -30,8 +31,6 @@
 #define TICKET_FIRST_MS 3000 /* ... when there is another way to log in */
 #define REFUSAL_MAX 65536    /* of a 401's body, which nobody reads */
 #define LOGINS_MAX 6         /* of one request */
-#define HEADERS_MAX 65536
-#define HEAD_MAX 4096 /* of them that are kept */
 #define FORM_MS 10000 /* for each step of a login by form */
 #define FORM_AGAIN 2  /* logins by form for one request, as sessions end */
 #define RETRY_AFTER_MAX_S 86400
@@ -76,15 +75,11 @@ struct request {
 	char *affinity;                       /* one of them: Cookie */
 	char *authorization;     /* a header too: Negotiate and its token, or a form's cookies */
 	struct curl_slist login; /* it, then the others */
-	char *cookie;            /* the affinity that the answer sets */
-	struct px_buf head;      /* lines of the answer that were asked for */
+	struct px_head head;     /* of its answer */
 	int64_t got, ceiling;
-	size_t header_bytes;
 	bool cancelled; /* from within a callback: dropped when the library has returned */
 	int64_t over;   /* the ceiling that the answer is over; 0: none */
 	bool no_socket;
-	bool headers_whole; /* libcurl takes an answer that ends in the middle of its headers for a
-	                       good one */
 	enum px_tls_fault
 	    distrusted; /* the certificate's check failed, and `certificate` says whose */
 	struct px_http_peer peer;
@@ -161,9 +156,8 @@ static void drop(struct request *r)
 	if (r->form && r->wire.body.data) /* the password is in it */
 		explicit_bzero(r->wire.body.data, r->wire.body.cap);
 	px_wire_free(&r->wire);
-	px_buf_free(&r->head);
+	px_head_free(&r->head);
 	free(r->affinity);
-	free(r->cookie);
 	free(r);
 }
 
@@ -331,96 +325,16 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose, struct curl
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
-/* Exchange's cookies that lead back to the server where a subscription lives (2013 and later; 2010). */
-static bool leads_back(const char *name, size_t n)
-{
-	static const char *const names[] = {"X-BackEndOverrideCookie", "exchangecookie"};
-
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (strlen(names[i]) == n && strncasecmp(names[i], name, n) == 0)
-			return true;
-	return false;
-}
-
-/* Date (RFC 9110 section 6.6.1): what the server's clock says. */
-static void take_date(struct request *r, const char *line, size_t n)
-{
-	static const char header[] = "date:";
-	const size_t from = sizeof header - 1;
-	char text[64];
-	time_t t;
-
-	if (n < from || n - from >= sizeof text || strncasecmp(line, header, from) != 0)
-		return;
-	memcpy(text, line + from, n - from);
-	text[n - from] = '\0';
-	t = curl_getdate(text, NULL);
-	if (t > 0)
-		r->peer.date = (struct px_wall){(int64_t)t * 1000};
-}
-
-/* Keeps "name=value" of a Set-Cookie line that leads back. One that is too long or odd isn't kept. */
-static void take_cookie(struct request *r, const char *line, size_t n)
-{
-	static const char header[] = "set-cookie:";
-	size_t from = sizeof header - 1, name, end;
-
-	if (n < from || strncasecmp(line, header, from) != 0)
-		return;
-	while (from < n && line[from] == ' ')
-		from++;
-	for (name = from; name < n && line[name] != '='; name++)
-		;
-	for (end = from; end < n && line[end] > ' ' && line[end] <= '~' && line[end] != ';'; end++)
-		;
-	if (name >= end || !leads_back(line + from, name - from))
-		return;
-	size_t had = r->cookie ? strlen(r->cookie) : 0;
-	if (had + (end - from) + 3 > PX_COOKIE_MAX)
-		return;
-	char *more = realloc(r->cookie, had + (end - from) + 3);
-	if (!more)
-		return;
-	r->cookie = more;
-	sprintf(more + had, "%s%.*s", had ? "; " : "", (int)(end - from), line + from);
-}
-
-/* Keeps a line that was asked for. */
-static void take_head(struct request *r, const char *line, size_t n)
-{
-	while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == '\n'))
-		n--;
-	for (const char *const *name = r->h->heads; name && *name; name++) {
-		size_t len = strlen(*name);
-
-		if (n <= len || line[len] != ':' || strncasecmp(line, *name, len) != 0)
-			continue;
-		px_buf_add(&r->head, line, n);
-		px_buf_str(&r->head, "\n");
-	}
-}
-
 static size_t on_header(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct request *r = arg;
 
-	r->header_bytes += size * n;
-	if (size * n > 5 && memcmp(bytes, "HTTP/", 5) == 0) {
-		free(r->cookie); /* it was of an answer before this one, that NTLM took */
-		r->cookie = NULL;
-		px_buf_free(&r->head);
-	}
-	r->headers_whole = bytes[0] == '\r' || bytes[0] == '\n';
-	if (r->header_bytes > HEADERS_MAX) {
-		r->over = HEADERS_MAX;
+	if (!px_head_line(&r->head, bytes, size * n)) {
+		r->over = PX_HEAD_MAX;
 		return 0;
 	}
 	if (r->form)
 		px_forms_header(&r->gateway->forms, bytes, size * n);
-	else
-		take_cookie(r, bytes, size * n);
-	take_head(r, bytes, size * n);
-	take_date(r, bytes, size * n);
 	return size * n;
 }
 
@@ -552,7 +466,8 @@ static enum px_http_fail fail_of(struct request *r, CURLcode code)
 {
 	switch (code) {
 	case CURLE_OK:
-		return r->headers_whole ? PX_HTTP_ANSWERED : PX_HTTP_CUT;
+		/* libcurl takes an answer that ends in the middle of its headers for a good one */
+		return r->head.whole ? PX_HTTP_ANSWERED : PX_HTTP_CUT;
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return PX_HTTP_RESOLVE;
 	case CURLE_COULDNT_CONNECT:
@@ -655,11 +570,9 @@ static void log_in(struct request *r);
 static void begin_anew(struct request *r)
 {
 	hang_up(r);
-	free(r->cookie);
-	r->cookie = NULL;
-	r->sent = r->header_bytes = 0;
+	px_head_free(&r->head);
+	r->sent = 0;
 	r->got = r->over = 0;
-	r->headers_whole = false;
 	log_in(r);
 }
 
@@ -791,13 +704,13 @@ static void form_answered(struct request *f, CURLcode code)
 	struct gateway *g = f->gateway;
 	struct px_http_answer a = {.fail = fail_of(f, code), .retry_after_ms = -1};
 	char detail[CURL_ERROR_SIZE + PX_DETAIL_MAX + 80], why[PX_FORMS_WHY];
-	struct px_buf head = f->head;
+	struct px_head head = f->head;
 	long status = 0;
 	char *to = NULL;
 
 	curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(f->easy, CURLINFO_REDIRECT_URL, &to);
-	if (a.fail == PX_HTTP_TOO_BIG && status > 0 && f->headers_whole)
+	if (a.fail == PX_HTTP_TOO_BIG && status > 0 && f->head.whole)
 		a.fail = PX_HTTP_ANSWERED; /* its body means nothing */
 	if (a.fail != PX_HTTP_ANSWERED) {
 		say_detail(f, code, a.fail, detail, sizeof detail);
@@ -810,10 +723,10 @@ static void form_answered(struct request *f, CURLcode code)
 	const bool finding = g->forms.state == PX_FORMS_FINDING;
 	const enum px_forms_next next = px_forms_answered(&g->forms, (int)status, to, why);
 
-	f->head = (struct px_buf){0};
+	f->head = px_head(NULL);
 	drop(f);
 	a.detail = why;
-	a.head = head.data;
+	a.head = head.lines.data;
 	switch (next) {
 	case PX_FORMS_GET:
 	case PX_FORMS_POST:
@@ -846,7 +759,7 @@ static void form_answered(struct request *f, CURLcode code)
 		forms_over(g, h, &a);
 		break;
 	}
-	px_buf_free(&head);
+	px_head_free(&head);
 }
 
 static void finish(struct request *r, CURLcode code)
@@ -911,16 +824,15 @@ static void finish(struct request *r, CURLcode code)
 	} else {
 		say_login(r->gateway, r->method);
 	}
-	char *cookie = r->cookie; /* outlives the request for its last word */
-	struct px_buf head = r->head;
-	a.cookie = cookie;
-	a.head = head.data;
-	r->cookie = NULL;
-	r->head = (struct px_buf){0};
+	struct px_head head = r->head; /* outlives the request for its last word */
+
+	a.cookie = head.cookie;
+	a.head = head.lines.data;
+	peer.date = head.date;
+	r->head = px_head(NULL);
 	drop(r);
 	h->done(h->arg, id, &a);
-	free(cookie);
-	px_buf_free(&head);
+	px_head_free(&head);
 }
 
 static struct request *first_unstarted(struct px_http *h)
@@ -1104,7 +1016,7 @@ static void dial(struct request *r)
 static void add(struct px_http *h, struct request *r)
 {
 	r->h = h;
-	r->head = px_buf_new(HEAD_MAX);
+	r->head = px_head(h->heads);
 	r->next = *bucket_of(h, r->id);
 	*bucket_of(h, r->id) = r;
 }
