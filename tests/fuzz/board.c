@@ -9,52 +9,16 @@
 #include <unistd.h>
 
 #include "../plugin/board.h"
-#include "io/board.h"
+#include "good_board.h"
 
-#define ROWS 12
-#define USERS 9
-#define GATEWAYS 3
-
-static const struct px_now now = {{5000}, {INT64_C(1795424400000)}};
 static int fd = -1;
 static struct px_board_head *map, *good;
 static size_t size;
 
-static void key_of(unsigned i, char out[PX_AOR_MAX + 1])
-{
-	/* a third are long: theirs go on in the tail */
-	sprintf(out, "user%u%.*s@example.test", i, i % 3 ? 0 : 180,
-	        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	        "aaaaa"
-	        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-	        "aaaaa"
-	        "aaaaaaaaaaaaaaa");
-}
-
 static void make(void)
 {
-	struct px_board *b;
-	char why[256], key[PX_AOR_MAX + 1];
-	struct px_publication p = {.etag = (char[]){"etag-1"}, .state = PX_PUB_STANDING};
-
 	fd = px_board_make(ROWS, GATEWAYS);
-	CHECK(fd >= 0 && px_board_new(&b, fd, ROWS, GATEWAYS, now, why) == 0);
-	for (unsigned i = 0; i < USERS; i++) {
-		key_of(i, key);
-		const struct px_user_view v = {.id = i,
-		                               .generation = 1,
-		                               .key = key,
-		                               .mailbox = key,
-		                               .on = true,
-		                               .watch = PX_WATCH_FOLLOWED,
-		                               .subscription = key,
-		                               .presence = PX_PRESENCE_BUSY,
-		                               .publication = &p,
-		                               .trouble = ""};
-		px_board_put(b, &v, PX_FROM_FILE, i % 2 ? "cas1" : NULL, now);
-	}
-	px_board_drop(b, 4);
-	px_board_free(b);
+	px_board_free(good_board(fd));
 	size = (size_t)lseek(fd, 0, SEEK_END);
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	good = malloc(size);
@@ -150,18 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	if (fd < 0)
 		make();
 	memcpy(map, good, size);
-	for (size_t at = 0, len; at + 5 < n; at += 5 + len) {
-		uint32_t place;
-
-		memcpy(&place, bytes + at, sizeof place);
-		len = bytes[at + 4];
-		if (len > n - at - 5)
-			len = n - at - 5;
-		place %= (uint32_t)size;
-		if (len > size - place)
-			len = size - place;
-		memcpy((char *)map + place, bytes + at + 5, len);
-	}
+	overwrite(map, size, bytes, n);
 	read_all();
 	take_over();
 	read_all();

@@ -9,12 +9,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	struct px_command c;
-	char *exact = malloc(n ? n : 1), key[PX_AOR_MAX + 1], uri[3 * PX_AOR_MAX + 8];
+	char *exact = fuzz_exact(bytes, n), key[PX_AOR_MAX + 1], uri[3 * PX_AOR_MAX + 8];
 	int err;
 
-	CHECK(exact);
 	memset(&c, 0xa5, sizeof c);
-	memcpy(exact, bytes, n);
 	err = px_control_parse(exact, n, 1000, &c);
 	free(exact);
 	CHECK(err == 0 || err == -EBADMSG || err == -ETIMEDOUT);

@@ -7,8 +7,8 @@
 
 #include "backend/answer.h"
 #include "backend/ews.h"
-#include "core/utf8.h"
 
+#define COUNT(a) (sizeof(a) / sizeof *(a))
 #define HEAD 7
 
 struct heard {
@@ -22,44 +22,16 @@ static void said(void *arg, const struct px_item *item)
 {
 	struct heard *h = arg;
 
-	px_buf_printf(&h->items, "%d %zu %d ", item->kind, item->index, item->verdict);
 	if (item->kind == PX_ITEM_CALENDAR || item->kind == PX_ITEM_REFUSED ||
-	    item->kind == PX_ITEM_OOF) {
+	    item->kind == PX_ITEM_OOF)
 		CHECK(item->index == h->next++ && item->index < h->asked);
-		CHECK(item->n <= PX_INTERVALS_MAX);
-	}
-	for (size_t i = 0; i < item->n; i++) {
-		CHECK(item->interval[i].status < PX_STATUSES);
-		px_buf_printf(&h->items, "%lld-%lld:%d ", (long long)item->interval[i].start.ms,
-		              (long long)item->interval[i].end.ms, item->interval[i].status);
-	}
-	px_buf_printf(&h->items, "%d %lld %lld ", item->away, (long long)item->from.ms,
-	              (long long)item->until.ms);
-	if (item->id) {
-		CHECK(*item->id && strlen(item->id) <= px_ews.id_max);
-		for (const char *c = item->id; *c; c++)
-			CHECK(*c > ' ' && *c <= '~');
-		px_buf_str(&h->items, item->id);
-	}
-	if (item->code)
-		px_buf_printf(&h->items, " %s", item->code);
-	px_buf_str(&h->items, "\n");
-}
-
-static void is_safe(const struct px_reply *r)
-{
-	static const char fine[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _.-";
-	uint32_t c = 0;
-
-	CHECK(r->verdict < PX_VERDICTS && (r->verdict == PX_V_OK || r->code[0]));
-	CHECK(r->backoff_ms >= 0 && r->backoff_ms <= PX_BACKOFF_WISH_MAX);
-	CHECK(memchr(r->code, 0, sizeof r->code) && memchr(r->detail, 0, sizeof r->detail));
-	CHECK(strspn(r->code, fine) == strlen(r->code));
-	for (size_t i = 0, n = strlen(r->detail), step; i < n; i += step) {
-		step = px_utf8(r->detail + i, n - i, &c);
-		CHECK(step > 0 && c >= 0x20 && !(c >= 0x7f && c < 0xa0));
-	}
+	if (item->kind == PX_ITEM_MEETING)
+		CHECK(item->index == h->next && item->index < h->asked);
+	if (item->id)
+		fuzz_visible(item->id, px_ews.id_max);
+	if (item->watermark)
+		fuzz_visible(item->watermark, px_ews.id_max);
+	fuzz_item(&h->items, item);
 }
 
 static void feed(void *to, const char *bytes, size_t n)
@@ -73,14 +45,19 @@ static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body,
 	static const int status[] = {200, 200, 200, 500, 500, 503, 401, 404};
 	static const enum px_ask asks[] = {PX_ASK_SUBSCRIBE, PX_ASK_UNSUBSCRIBE, PX_ASK_STREAM,
 	                                   PX_ASK_READ,      PX_ASK_PROBE,       PX_ASK_READ_ONE,
-	                                   PX_ASK_OOF};
-	const enum px_ask ask = asks[head[0] % (sizeof asks / sizeof *asks)];
+	                                   PX_ASK_OOF,       PX_ASK_POLL,        PX_ASK_DETAILS};
+	const enum px_ask ask = asks[head[0] % COUNT(asks)];
+	const unsigned how = head[0] / COUNT(asks);
 	struct heard h = {.ask = ask,
 	                  .asked =
-	                      ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE ? 1 : 1 + head[1] % 100,
+	                      ask == PX_ASK_PROBE || ask == PX_ASK_READ_ONE || ask == PX_ASK_POLL
+	                          ? 1
+	                          : 1 + head[1] % 100,
 	                  .items = px_buf_new((size_t)1 << 26)};
 	const struct px_query q = {.ask = h.ask,
 	                           .n = h.asked,
+	                           .version = how % PX_EWS_VERSIONS,
+	                           .kind = how / PX_EWS_VERSIONS % PX_KINDS,
 	                           .mailbox = "alice@example.test",
 	                           .from = {head[1] & 128 ? 0 : INT64_C(1795420800000)},
 	                           .until = {head[1] & 128 ? 0 : INT64_C(1795428000000)}};
@@ -95,9 +72,10 @@ static struct heard hear(const uint8_t *head, uint32_t cut, const uint8_t *body,
 	px_ews.done(p, &a, &h.reply);
 	px_ews.parse_free(p);
 	CHECK(!h.items.failed);
-	is_safe(&h.reply);
+	fuzz_reply(&h.reply);
 	/* what is whole is complete */
-	CHECK(h.reply.verdict != PX_V_OK || (h.ask != PX_ASK_READ && h.ask != PX_ASK_OOF) ||
+	CHECK(h.reply.verdict != PX_V_OK ||
+	      (h.ask != PX_ASK_READ && h.ask != PX_ASK_DETAILS && h.ask != PX_ASK_OOF) ||
 	      h.next == h.asked);
 	return h;
 }

@@ -18,11 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	char key[PX_AOR_MAX + 1], again[PX_AOR_MAX + 1], uri[3 * PX_AOR_MAX + 8];
 	char mailbox[PX_MAILBOX_MAX + 1], same[PX_MAILBOX_MAX + 1];
-	char *exact = malloc(n ? n : 1);
+	char *exact = fuzz_exact(bytes, n);
 	int err;
 
-	CHECK(exact);
-	memcpy(exact, bytes, n);
 	err = px_key_from_aor(exact, n, key);
 	CHECK(err == 0 || err == -EINVAL || err == -ENAMETOOLONG);
 	if (err == 0) {

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 
-#include "core/utf8.h"
 #include "px_settings.h"
 
 #define SECRET "Tr0ub4dor"
@@ -29,12 +28,8 @@ static bool is_password(const char *text, size_t n)
 static void said(void *arg, const char *complaint)
 {
 	struct heard *h = arg;
-	uint32_t c = 0;
 
-	for (size_t i = 0, n = strlen(complaint), step; i < n; i += step) {
-		step = px_utf8(complaint + i, n - i, &c);
-		CHECK(step > 0 && c >= 0x20 && !(c >= 0x7f && c < 0xa0));
-	}
+	fuzz_shown(complaint);
 	CHECK(*complaint && !(h->secret && strstr(complaint, SECRET)));
 	h->complaints++;
 }
@@ -44,11 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	struct heard h = {.secret = is_password((const char *)bytes, n)}, impossible = h;
 	const struct px_settings_reader r = {.standalone = n % 2, .said = said, .arg = &h};
 	struct px_settings *s = NULL;
-	char *exact = malloc(n ? n : 1);
+	char *exact = fuzz_exact(bytes, n);
 	int err;
 
-	CHECK(exact);
-	memcpy(exact, bytes, n);
 	err = px_settings_read(&s, exact, n, &r);
 	free(exact);
 	CHECK(err == 0 || err == -EINVAL);

@@ -10,11 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	const struct px_wall before = {-7};
 	struct px_wall w = before, again;
-	char *exact = malloc(n ? n : 1), text[PX_WALL_TEXT];
+	char *exact = fuzz_exact(bytes, n), text[PX_WALL_TEXT];
 	int err;
 
-	CHECK(exact);
-	memcpy(exact, bytes, n);
 	err = px_wall_parse(exact, n, &w);
 	free(exact);
 	if (err) {
