@@ -308,7 +308,9 @@ static const struct sample {
     {"poll", PX_ASK_POLL, PX_V_OK, "", "changed 15\nalive 16\n"},
     {"subscription-renewed", PX_ASK_RENEW, PX_V_OK, "", "subscribed 21 0\n"},
     {"search-item", PX_ASK_READ_ONE, PX_V_TRANSIENT, "broken answer", ""},
-    {"freebusy", PX_ASK_READ, PX_V_OK, "", "?"},
+    {"freebusy", PX_ASK_READ, PX_V_OK, "",
+     "calendar 0\n  14:30 15:00 busy\n  16:00 17:30 busy\n"
+     "calendar 1\n  09:30 10:30 busy\n  14:15 15:15 tentative\n  16:00 17:30 nodata\n"},
 };
 
 static struct px_buf body[COUNT(sample)];

@@ -76,7 +76,6 @@ static void user(void *arg, const struct px_board_user *u)
 	ends(u->subscription, sizeof u->subscription);
 	ends(u->etag, sizeof u->etag);
 	ends(u->state.trouble, sizeof u->state.trouble);
-	CHECK(u->watermark < sizeof u->subscription);
 	ends(u->subscription + u->watermark, sizeof u->subscription - u->watermark);
 	CHECK(u->state.origin <= PX_FROM_SCRIPT);
 }
