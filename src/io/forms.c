@@ -48,12 +48,17 @@ static bool is_logon_page(const char *path, size_t n)
 	return false;
 }
 
-bool px_forms_wanted(int status, const char *location)
+static bool leads_to_logon(int status, const char *location)
 {
 	const char *path;
+	const size_t n = path_of(location, &path);
 
-	return status == 440 ||
-	       (status >= 300 && status < 400 && is_logon_page(path, path_of(location, &path)));
+	return status >= 300 && status < 400 && is_logon_page(path, n);
+}
+
+bool px_forms_wanted(int status, const char *location)
+{
+	return status == 440 || leads_to_logon(status, location);
 }
 
 void px_forms_end(struct px_forms *f)
@@ -166,9 +171,8 @@ static enum px_forms_next posted(struct px_forms *f, int status, const char *loc
                                  char why[PX_FORMS_WHY])
 {
 	const bool away = status >= 300 && status < 400;
-	const char *path;
 
-	if (away && is_logon_page(path, path_of(location, &path))) {
+	if (leads_to_logon(status, location)) {
 		snprintf(why, PX_FORMS_WHY, "the form %.100s refuses account or password", f->page);
 		return end(f, PX_FORMS_REFUSED);
 	}

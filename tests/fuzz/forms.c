@@ -38,10 +38,9 @@ static bool answer(struct text *t, struct px_forms *f, int *status, char **locat
 		return false;
 	*status = 200;
 	*location = NULL;
-	if (n > 3 && sscanf(first, "%3d", status) == 1 && n > 4 && first[n - 1] == '\n') {
-		first[n - 1] = '\0';
+	first[n - 1] = '\0';
+	if (sscanf(first, "%3d", status) == 1 && strlen(first) > 4)
 		*location = strdup(first + 4);
-	}
 	free(first);
 	while (more && (next = line(t, &n))) {
 		more = n > 1;
