@@ -5,13 +5,14 @@
 
 #define WINDOW_START 32
 #define WINDOW_MIN 4
-#define SLACK_MS 16   /* of a batch that queues behind itself: more in the server's queue makes it slower, not busier */
+#define SLACK_MS                                                                                   \
+	16 /* of a batch that queues behind itself: more in the server's queue makes it slower, not busier */
 #define HALF_MS 30000 /* the best round trip is forgotten after one to two of these */
 #define PROBE_MS 2000
 #define PAUSE_MIN_S 1
 #define PAUSE_MAX_S 60
-#define FAILED_MAX 3    /* in a row */
-#define DENIED_MAX 3    /* likewise */
+#define FAILED_MAX 3 /* in a row */
+#define DENIED_MAX 3 /* likewise */
 #define DENIED_MS 300000
 #define UNSURE_MAX 10   /* in a row ... */
 #define UNSURE_MS 10000 /* ... within so long */
