@@ -63,6 +63,10 @@ class Watch:
 
     def wait_all(self, statuses, timeout=30):
         """Until everybody in statuses {AoR: status} has theirs."""
+        def right():  # up to the first who isn't: it is asked at every record
+            return all((self.state(aor) or {}).get("status") == status
+                       for aor, status in statuses.items())
+
         def wrong():
             return {aor: now for aor, status in statuses.items()
                     if (now := (self.state(aor) or {}).get("status")) != status}
@@ -71,7 +75,7 @@ class Watch:
             left = wrong()
             return f"{len(left)} are wrong, such as {dict(list(left.items())[:5])}"
 
-        self._wait(lambda: not wrong(), timeout, few)
+        self._wait(right, timeout, few)
 
     def wait_problem(self, words, timeout=5):
         """Until a problem was reported whose description contains words; returns the first."""

@@ -156,8 +156,10 @@ def test_presence_is_away_for_a_minute(folder, new_world):
         with Watch(folder, server.tcp, w.aors) as watch:
             # nobody's meeting begins or ends meanwhile, unless it is a quarter of an hour
             watch.wait_all(w.expected(), timeout=10)
-            print(f"all right {time.time() - back:.1f} s after its return")
-            assert time.time() - back < 10
+            late = [watch.state(aor)["t"] - back for aor in w.aors]
+            print(f"all right {max(late):.1f} s after its return, half of them {sorted(late)[len(late) // 2]:.1f} s; "
+                  f"found out {time.time() - back:.1f} s after it")
+            assert max(late) < 10
             assert watch.stop()["problems"] == 0
 
 
