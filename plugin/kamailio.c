@@ -32,45 +32,14 @@
 #include "lib/srdb1/db.h"
 
 #include "events.h"
-#include "module.h"
 #include "remote.h"
-#include "script.h"
 
-#ifndef PX_WORKER
-#error "PX_WORKER is the path of the installed pua_exchange_worker"
-#endif
+#define PX_INT_PARAM PARAM_INT
+#include "adapter.h"
 
-#define MODULE "pua_exchange"
-
-static void say_line(enum px_level level, const char *text);
-
-static px_table_read_h read_table;
-
-static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line, read_table);
 static str event_callback; /* of KEMI, called instead of event routes */
 
 /* ---- modparams ---- */
-
-static int take_param(const char *name, modparam_t type, void *val)
-{
-	const char *value = val;
-	char digits[24];
-
-	if (PARAM_TYPE_MASK(type) == PARAM_INT) {
-		snprintf(digits, sizeof digits, "%ld", (long)val);
-		value = digits;
-	}
-	return px_module_param(&module, name, value) < 0 ? -1 : 0;
-}
-
-#define PX_GROUP(title)
-#define PX_SETTING(name, ...)                                                                      \
-	static int take_##name(modparam_t type, void *val)                                         \
-	{                                                                                          \
-		return take_param(#name, type, val);                                               \
-	}
-#include "px_settings.def"
-#undef PX_SETTING
 
 /* Both types for each, since Kamailio looks for the one with which a value is written. */
 static param_export_t param_exports[] = {
@@ -106,17 +75,6 @@ static const char *own_server(char uri[128])
 	                  : si->proto == PROTO_TCP || (tcp && same_place(tcp_listen, si)) ? "tcp"
 	                                                                                  : "udp");
 	return uri;
-}
-
-static const char *own_log_level(void)
-{
-	const int level = cfg_get(core, core_cfg, debug);
-
-	return level >= L_DBG      ? "debug"
-	       : level >= L_INFO   ? "info"
-	       : level >= L_NOTICE ? "notice"
-	       : level >= L_WARN   ? "warn"
-	                           : "error";
 }
 
 /* ---- users in a database ---- */
@@ -249,15 +207,6 @@ static rpc_export_t rpc_exports[] = {
         {0, 0, 0, 0}};
 
 /* ---- script functions ---- */
-
-/* mailbox: "" for none. */
-static int command(enum px_control_command c, const str *aor, const str *mailbox)
-{
-	return px_script_command(&module, c, aor->s, (size_t)aor->len, mailbox ? mailbox->s : NULL,
-	                         mailbox ? (size_t)mailbox->len : 0)
-	           ? 1
-	           : -1;
-}
 
 static int command_with(struct sip_msg *msg, enum px_control_command c, char *aor, char *mailbox)
 {
@@ -518,7 +467,8 @@ static int mod_init(void)
 
 	if (!s)
 		return -1;
-	err = px_module_set_up(&module, s, own_server(uri), own_log_level());
+	err = px_module_set_up(&module, s, own_server(uri),
+	                       level_name(cfg_get(core, core_cfg, debug)));
 	px_settings_free(s);
 	if (err < 0)
 		return -1;
@@ -533,27 +483,6 @@ static int mod_init(void)
 	register_procs(events_wanted() ? 2 : 1);
 	cfg_register_child(events_wanted() ? 1 : 0);
 	return 0;
-}
-
-static void say_line(enum px_level level, const char *text)
-{
-	switch (level) {
-	case PX_ERROR:
-		LM_ERR("%s\n", text);
-		break;
-	case PX_WARN:
-		LM_WARN("%s\n", text);
-		break;
-	case PX_NOTICE:
-		LM_NOTICE("%s\n", text);
-		break;
-	case PX_INFO:
-		LM_INFO("%s\n", text);
-		break;
-	case PX_DEBUG:
-		LM_DBG("%s\n", text);
-		break;
-	}
 }
 
 /* The supervisor may be another one tomorrow: it isn't counted among the processes of the start. */

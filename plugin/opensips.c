@@ -25,65 +25,12 @@
 #include "statistics.h"
 
 #include "events.h"
-#include "module.h"
 #include "remote.h"
-#include "script.h"
 
-#ifndef PX_WORKER
-#error "PX_WORKER is the path of the installed pua_exchange_worker"
-#endif
-
-#define MODULE "pua_exchange"
-
-static void say_line(enum px_level level, const char *text);
-
-static px_table_read_h read_table;
-
-static struct px_module module = PX_MODULE_INIT(PX_WORKER, say_line, read_table);
-
-static void say_line(enum px_level level, const char *text)
-{
-	switch (level) {
-	case PX_ERROR:
-		LM_ERR("%s\n", text);
-		break;
-	case PX_WARN:
-		LM_WARN("%s\n", text);
-		break;
-	case PX_NOTICE:
-		LM_NOTICE("%s\n", text);
-		break;
-	case PX_INFO:
-		LM_INFO("%s\n", text);
-		break;
-	case PX_DEBUG:
-		LM_DBG("%s\n", text);
-		break;
-	}
-}
+#define PX_INT_PARAM INT_PARAM
+#include "adapter.h"
 
 /* ---- modparams ---- */
-
-static int take_param(const char *name, modparam_t type, void *val)
-{
-	const char *value = val;
-	char digits[24];
-
-	if (PARAM_TYPE_MASK(type) == INT_PARAM) {
-		snprintf(digits, sizeof digits, "%ld", (long)val);
-		value = digits;
-	}
-	return px_module_param(&module, name, value) < 0 ? -1 : 0;
-}
-
-#define PX_GROUP(title)
-#define PX_SETTING(name, ...)                                                                      \
-	static int take_##name(modparam_t type, void *val)                                         \
-	{                                                                                          \
-		return take_param(#name, type, val);                                               \
-	}
-#include "px_settings.def"
-#undef PX_SETTING
 
 static const param_export_t param_exports[] = {
 #define PX_SETTING(name, ...)                                                                      \
@@ -112,17 +59,6 @@ static const char *own_server(char uri[128])
 	    : si->proto == PROTO_TCP || grep_sock_info(&host, si->port_no, PROTO_TCP) ? "tcp"
 	                                                                              : "udp");
 	return uri;
-}
-
-static const char *own_log_level(void)
-{
-	const int level = *log_level;
-
-	return level >= L_DBG      ? "debug"
-	       : level >= L_INFO   ? "info"
-	       : level >= L_NOTICE ? "notice"
-	       : level >= L_WARN   ? "warn"
-	                           : "error";
 }
 
 /* ---- users in a database ---- */
@@ -334,14 +270,6 @@ static int load(void)
 
 /* ---- script functions ---- */
 
-static int command(enum px_control_command c, const str *aor, const str *mailbox)
-{
-	return px_script_command(&module, c, aor->s, (size_t)aor->len, mailbox ? mailbox->s : NULL,
-	                         mailbox ? (size_t)mailbox->len : 0)
-	           ? 1
-	           : -1;
-}
-
 static int w_enable(struct sip_msg *msg, str *aor, str *mailbox)
 {
 	(void)msg;
@@ -492,7 +420,7 @@ static int mod_init(void)
 
 	if (!s)
 		return -1;
-	err = px_module_set_up(&module, s, own_server(uri), own_log_level());
+	err = px_module_set_up(&module, s, own_server(uri), level_name(*log_level));
 	px_settings_free(s);
 	return err < 0 ? -1 : publish_events();
 }
