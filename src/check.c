@@ -93,7 +93,8 @@ int px_checker_new(struct px_checker **out, struct px_loop *loop, const struct p
 	                                    .mailboxes = c->mailboxes,
 	                                    .wanted = c->wanted,
 	                                    .subscribe = c->subscribe,
-	                                    .held = c->held};
+	                                    .held = c->held,
+	                                    .hints = c->hints};
 	int err = k && host ? 0 : -ENOMEM;
 
 	snprintf(why, PX_HTTP_WHY, "%s", strerror(ENOMEM));

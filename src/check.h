@@ -20,7 +20,7 @@ struct px_checker_config {
 	const char *const *mailbox;
 	unsigned mailboxes, wanted; /* core/check.h */
 	bool subscribe;
-	const char *held; /* core/check.h */
+	const char *held, *hints;
 };
 
 /* Begins a run. 0 or a negative errno with a line in why. */

@@ -436,12 +436,31 @@ static unsigned find_tried(const struct worker *w, int gateway,
 	return n;
 }
 
+/* What the listener for NOTIFYs has heard; NULL: there is none. */
+static const char *say_hints(const struct worker *w, char out[PX_NOTIFY_URL_MAX + 80])
+{
+	const int shown = (int)strlen(w->notify_url) - PX_NOTIFY_TOKEN - 1;
+	const uint64_t heard = w->notify ? px_notify_counts(w->notify).heard : 0;
+
+	if (!w->notify || shown < 0)
+		return NULL;
+	if (heard)
+		snprintf(out, PX_NOTIFY_URL_MAX + 80, "%llu NOTIFYs have come to %.*s",
+		         (unsigned long long)heard, shown, w->notify_url);
+	else
+		snprintf(out, PX_NOTIFY_URL_MAX + 80,
+		         "no NOTIFY has come to %.*s yet; change a calendar, and check again",
+		         shown, w->notify_url);
+	return out;
+}
+
 static int begin_check(struct worker *w, const char *whom, const char **said)
 {
 	static char why[PX_HTTP_WHY];
 	const struct px_pool *pool = px_engine_pool(w->engine);
 	const char *mailbox[PX_CHECK_MAILBOXES];
 	char held[PX_CODE_MAX + PX_DETAIL_MAX + PX_GATEWAY_NAME_MAX + 8], key[PX_AOR_MAX + 1];
+	char hints[PX_NOTIFY_URL_MAX + 80];
 	const char **name = calloc(2 * pool->n, sizeof *name);
 	struct px_checker_config c = {.backend = w->backend,
 	                              .gateways = pool->n,
@@ -488,6 +507,7 @@ static int begin_check(struct worker *w, const char *whom, const char **said)
 	}
 	say_held(pool, held, sizeof held);
 	c.held = held[0] ? held : NULL;
+	c.hints = say_hints(w, hints);
 	if (err == 0 && (err = px_checker_new(&k, w->loop, w->http, &c, why)) < 0)
 		*said = why;
 	free(name);
@@ -1315,6 +1335,7 @@ static int check(struct worker *w, const struct options *o)
 	c.name = name;
 	c.url = name + s->gateways;
 	c.subscribe = s->subscription != PX_SUBSCRIPTION_NONE;
+	c.hints = "whether NOTIFYs arrive is what the running service logs";
 	err = find_whom(s, o->whom, &c, &t, key);
 	c.mailbox = (const char *const *)t.mailbox;
 	c.mailboxes = t.n;

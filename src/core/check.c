@@ -37,7 +37,7 @@ struct px_check_run {
 	unsigned gateways, mailboxes, wanted;
 	bool subscribe;
 	char **host; /* gateways of them, then the mailboxes */
-	char *held;
+	char *held, *hints;
 	bool accepted;    /* the account, by one of them */
 	bool trying;      /* its login is under way at one */
 	unsigned refused; /* by so many */
@@ -107,7 +107,8 @@ struct px_check_run *px_check_run_new(const struct px_check_config *c)
 	r->wanted = c->wanted > 0 && c->wanted < r->mailboxes ? c->wanted : r->mailboxes;
 	r->subscribe = c->subscribe;
 	r->host = calloc(r->gateways + r->mailboxes, sizeof *r->host);
-	bool good = r->host && (!c->held || (r->held = strdup(c->held)));
+	bool good = r->host && (!c->held || (r->held = strdup(c->held))) &&
+	            (!c->hints || (r->hints = strdup(c->hints)));
 	for (unsigned i = 0; good && i < r->gateways; i++)
 		good = !c->host[i] || (r->host[i] = strdup(c->host[i]));
 	for (unsigned i = 0; good && i < r->mailboxes; i++)
@@ -129,6 +130,7 @@ void px_check_run_free(struct px_check_run *r)
 		free(r->host[i]);
 	free(r->host);
 	free(r->held);
+	free(r->hints);
 	free(r);
 }
 
@@ -539,9 +541,9 @@ static void see_subscribed(struct px_check_run *r, struct gateway *g)
 	}
 	set(g, PX_CHECK_SUBSCRIPTION, PX_CHECK_OK,
 	    g->kind == PX_KIND_STREAM ? "streaming"
-	    : !r->backend->hints      ? "pull"
-	                              : "POLL; whether NOTIFYs arrive is logged by the service",
-	    NULL);
+	    : r->backend->hints       ? "POLL"
+	                              : "pull",
+	    r->backend->hints ? r->hints : NULL);
 	next_stage(r, g);
 }
 

@@ -63,6 +63,7 @@ struct px_check_config {
 	/* The first of them are asked about; the others show whether a right that is missing is missing there, too. 0: all */
 	unsigned wanted;
 	bool subscribe;             /* false: subscription=none */
+	const char *hints; /* what is known of calls that are hints, in words; NULL: nothing */
 	const char
 	    *held; /* the account is known to be refused, in words: nobody logs in; NULL: not so */
 };

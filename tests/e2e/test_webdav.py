@@ -182,6 +182,21 @@ def test_the_session_ends_in_the_middle(place):
     assert counters["requests"]["logon"] == logons + 1 and counters["failed_logins"] == 0, counters
 
 
+def test_the_troubleshooter_in_the_worker(place):
+    """It says that NOTIFYs arrive; and it doesn't touch the service's own subscriptions."""
+    had = place.subscriptions("old")
+
+    def rows():
+        said = place.proxy.rpc("pua_exchange.check")
+        return said if said["check"] == "done" else None
+
+    place.meet("old", 3, "+7200", "+7260")
+    wait_until(lambda: "NOTIFYs arrive" in place.proxy.log(), 10, "one")
+    said = str(wait_until(rows, 20, "the check's end"))
+    assert "NOTIFYs have come to httpu://" in said and "FAILED" not in said, said
+    assert place.subscriptions("old") == had
+
+
 def test_a_flood_of_forged_notifications(place):
     """It is counted, costs Exchange nothing, and what is real gets through meanwhile."""
     host, port = place.proxy.settings["listen_udp"].split(":")
