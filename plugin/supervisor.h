@@ -23,7 +23,7 @@ enum px_level { PX_ERROR, PX_WARN, PX_NOTICE, PX_INFO, PX_DEBUG };
 #define PX_WORKER_LEAVE_MS 12000   /* and so long to end (on_exit=withdraw takes 10 s at most) */
 
 struct px_supervisor {
-	const char *worker;                    /* its program */
+	const char *worker;                              /* its program */
 	int settings_fd, board_fd, control_fd, table_fd; /* what it gets, at 3, 4, 5 and 6 */
 	const struct px_board_reader *board;
 	pid_t proxy;                                        /* our parent: we end when it does */

@@ -1671,9 +1671,11 @@ static void a_digit_by_version(void **state)
 		    "'><s:Header><ServerVersionInfo xmlns='" PX_EWS_TYPES
 		    "' MajorVersion='%s' MinorVersion='1' MajorBuildNumber='2'/></s:Header><s:Body>"
 		    "<GetUserAvailabilityResponse xmlns='" PX_EWS_MESSAGES
-		    "' xmlns:t='" PX_EWS_TYPES "'><FreeBusyResponseArray>" MAILBOX(
-		        TYPE("MergedOnly") DIGITS("040000000000000000000005")) "</FreeBusyResponseArray>"
-		    "</GetUserAvailabilityResponse></s:Body></s:Envelope>",
+		    "' xmlns:t='" PX_EWS_TYPES
+		    "'><FreeBusyResponseArray>" MAILBOX(TYPE("MergedOnly") DIGITS(
+		        "040000000000000000000005")) "</FreeBusyResponseArray>"
+		                                     "</GetUserAvailabilityResponse></s:Body></"
+		                                     "s:Envelope>",
 		    row[i].major);
 		snprintf(want, sizeof want,
 		         "calendar 0\n  11-23T08:05:00Z 11-23T08:10:00Z %s\n"

@@ -75,7 +75,9 @@ static void dates(void **state)
 	    {"Date: today\r\n", 0},
 	    {"Date:\r\n", 0},
 	    {"Dates: Mon, 23 Nov 2026 08:00:00 GMT\r\n", 0},
-	    {"Date: Mon, 23 Nov 2026 08:00:00 GMT                                      (and more)\r\n", 0},
+	    {"Date: Mon, 23 Nov 2026 08:00:00 GMT                                      (and "
+	     "more)\r\n",
+	     0},
 	};
 
 	(void)state;
@@ -139,8 +141,10 @@ static void ceilings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(lines_that_were_wanted), cmocka_unit_test(the_last_answer_counts),
-	    cmocka_unit_test(dates),                  cmocka_unit_test(cookies),
+	    cmocka_unit_test(lines_that_were_wanted),
+	    cmocka_unit_test(the_last_answer_counts),
+	    cmocka_unit_test(dates),
+	    cmocka_unit_test(cookies),
 	    cmocka_unit_test(ceilings),
 	};
 

@@ -183,13 +183,13 @@ static struct {
 	unsigned session; /* the one that is good */
 	unsigned forms, refusals, pages;
 	bool slow;
-	const char *password; /* NULL: there is no form; "": no forms-based authentication any more */
+	const char
+	    *password; /* NULL: there is no form; "": no forms-based authentication any more */
 } owa;
 
 static bool outlook_web_access(SSL *s, const char *in)
 {
-	static const char logon[] =
-	    "Location: /exchweb/bin/auth/owalogon.asp?url=x&reason=%d\r\n";
+	static const char logon[] = "Location: /exchweb/bin/auth/owalogon.asp?url=x&reason=%d\r\n";
 	char cookie[64], lines[256], field[64];
 	const char *body = strstr(in, "\r\n\r\n") + 4, *mailbox = strstr(in, " /exchange/");
 	bool form = strstr(in, "POST /exchweb/bin/auth/owaauth.dll ") == in;
@@ -218,10 +218,9 @@ static bool outlook_web_access(SSL *s, const char *in)
 		}
 		plain_answer(s, "302 Moved Temporarily", lines, "<html>");
 	} else if (owa.password && !*owa.password) {
-		plain_answer(s,
-		             strstr(in, "\r\nAuthorization: Basic ") ? "200 OK"
-		                                                     : "401 Unauthorized",
-		             "WWW-Authenticate: Basic realm=\"x\"\r\n", "fine");
+		plain_answer(
+		    s, strstr(in, "\r\nAuthorization: Basic ") ? "200 OK" : "401 Unauthorized",
+		    "WWW-Authenticate: Basic realm=\"x\"\r\n", "fine");
 	} else if (strstr(in, cookie)) {
 		plain_answer(s, "200 OK", "MS-WebStorage: 08.01.10240\r\nX-Other: x\r\n", "fine");
 	} else if (strncmp(in, "GET ", 4) == 0) {
@@ -1441,7 +1440,8 @@ static void one_form_for_all(void **state)
 
 static void a_form_that_is_refused(void **state)
 {
-	static const char why[] = "the form /exchweb/bin/auth/owalogon.asp refuses account or password";
+	static const char why[] =
+	    "the form /exchweb/bin/auth/owalogon.asp refuses account or password";
 
 	(void)state;
 	owa_client(PX_AUTH_AUTO, "other");

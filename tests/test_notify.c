@@ -218,7 +218,8 @@ static void known_by_its_token_from_whatever_address(void **state)
 	assert_int_equal(b->heard, 1);
 	assert_string_equal(b->ids, "3,4");
 	assert_int_equal(b->who, 0);
-	snprintf(text, sizeof text, "NOTIFY httpu://127.0.0.1/%s/00c0ffee HTTP/1.1\r\n\r\n", b->token);
+	snprintf(text, sizeof text, "NOTIFY httpu://127.0.0.1/%s/00c0ffee HTTP/1.1\r\n\r\n",
+	         b->token);
 	send_to(b, text);
 	run_for(b, 1, 5000);
 	assert_int_equal(b->who, 0xc0ffee);

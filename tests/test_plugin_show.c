@@ -382,7 +382,8 @@ static void shows_all_of_one(void **state)
 	    b->out.data,
 	    "aor=alice@example.com mailbox=someone@example.com enabled=yes origin=cfg "
 	    "status=available until=2026-11-23T09:30:00Z waits=followed at cas2 watch=followed "
-	    "gateway=cas2 subscription=S1 kind=streaming trouble= reminded=yes read=2026-11-23T08:59:00Z age=60 reading_due=no "
+	    "gateway=cas2 subscription=S1 kind=streaming trouble= reminded=yes "
+	    "read=2026-11-23T08:59:00Z age=60 reading_due=no "
 	    "publication=standing confirmed=yes answer_unknown=no etag=a.1 expires=3600 "
 	    "lapses=2026-11-23T10:00:00Z changed=2026-11-23T09:00:00Z ");
 }

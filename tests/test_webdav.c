@@ -375,7 +375,8 @@ static void prefixes_are_not_believed(void **state)
 			struct heard h = hear_cut(&q, body[i].data, n, 0, &multi);
 
 			/* what is wrong with it may show before its end */
-			if (sample[i].verdict == PX_V_OK || strcmp(h.reply.code, sample[i].code) != 0)
+			if (sample[i].verdict == PX_V_OK ||
+			    strcmp(h.reply.code, sample[i].code) != 0)
 				assert_string_equal(h.reply.code, "cut");
 			assert_int_equal(h.reply.verdict, PX_V_TRANSIENT);
 			px_buf_free(&h.items);

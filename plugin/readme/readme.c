@@ -61,6 +61,14 @@ static void overview(void)
 	    0);
 }
 
+static void parameter(const char *name, const char *form, const char *help, const char *preset)
+{
+	printf("\n%s (%s)\n", name, form);
+	words(help, 4);
+	if (preset)
+		printf("    Default: %s\n", preset);
+}
+
 static void parameters(void)
 {
 	title("3. Parameters", '=');
@@ -71,14 +79,7 @@ static void parameters(void)
 	printf("\n");                                                                              \
 	words(text ":", 0);
 #define PX_SETTING(name, kind, preset, min, max, form, help)                                       \
-	{                                                                                          \
-		const char *const of = (preset);                                                   \
-                                                                                                   \
-		printf("\n%s (%s)\n", #name, form);                                                \
-		words(help ".", 4);                                                                \
-		if (of)                                                                            \
-			printf("    Default: %s\n", of);                                           \
-	}
+	parameter(#name, form, help ".", preset);
 #include "px_settings.def"
 #undef PX_SETTING
 #undef PX_GROUP

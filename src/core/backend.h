@@ -70,7 +70,8 @@ struct px_http_answer {
 	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; borrowed */
 	const char
 	    *detail; /* what the library said, for the log and the board; NULL: nothing; borrowed */
-	bool asks_login; /* a 401 that wants another login; one that doesn't is about what was asked for */
+	bool
+	    asks_login; /* a 401 that wants another login; one that doesn't is about what was asked for */
 	const char *
 	    head; /* its lines with the backend's `heads`, each ended by "\n"; NULL: none; borrowed */
 };
@@ -129,7 +130,8 @@ struct px_query {
 	unsigned minutes;
 	size_t offset; /* of a long answer that is read in parts */
 	struct px_wall from, until;
-	bool meetings; /* READ, READ_ONE: MEETING items, too, as far as the account itself may see what they are about */
+	bool
+	    meetings; /* READ, READ_ONE: MEETING items, too, as far as the account itself may see what they are about */
 };
 
 /* A request as it goes over the wire. Nothing from outside gets a CR or LF into target or head. */
@@ -144,7 +146,7 @@ void px_wire_free(struct px_wire *w);
 
 enum px_item_kind {
 	PX_ITEM_CALENDAR, /* index, interval[0..n): mailbox `index` of the query was read whole */
-	PX_ITEM_MEETING,  /* index, meeting: DETAILS, or where `meetings` asks for it; before the mailbox's CALENDAR */
+	PX_ITEM_MEETING, /* index, meeting: DETAILS, or where `meetings` asks for it; before the mailbox's CALENDAR */
 	PX_ITEM_REFUSED, /* index, verdict, code: mailbox `index` couldn't be read; the others could */
 	PX_ITEM_FOLDER,     /* id: the path of the calendar */
 	PX_ITEM_SUBSCRIBED, /* id, watermark, lifetime_s: the new subscription */
@@ -227,7 +229,8 @@ struct px_backend {
 	bool
 	    hints; /* PULL takes a callback, too: calls are hints that something may have changed */
 	size_t (*oof_max)(
-	    unsigned version); /* mailboxes in one PX_ASK_OOF; one alone is always allowed. NULL: there is none */
+	    unsigned
+	        version); /* mailboxes in one PX_ASK_OOF; one alone is always allowed. NULL: there is none */
 	size_t details_max; /* mailboxes in one PX_ASK_DETAILS; 0: there is none */
 	size_t stream_max;  /* ids in one PX_ASK_STREAM */
 	size_t poll_max; /* ids in one PX_ASK_POLL, all of one mailbox's server; 0: there is none */

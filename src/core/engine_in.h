@@ -116,8 +116,9 @@ struct user {
 	char *key; /* owned, with the mailbox behind its NUL */
 	const char *mailbox;
 	char *subscription; /* owned; NULL: none */
-	char *folder;       /* owned; path of its calendar, where that must be asked for; NULL: not known */
-	char *watermark;    /* owned; of a pull subscription; NULL: none */
+	char *
+	    folder; /* owned; path of its calendar, where that must be asked for; NULL: not known */
+	char *watermark; /* owned; of a pull subscription; NULL: none */
 	uint32_t subscription_hash;
 	uint32_t generation;
 	uint32_t key_hash;
@@ -138,11 +139,13 @@ struct user {
 	struct px_mono renew_due; /* of a subscription whose lifetime the server has set */
 	uint32_t read_at;         /* s, wall: last good reading */
 	uint32_t oof_from, oof_until; /* s, wall: automatic replies; 0: they are off */
-	uint32_t alone_until; /* s, wall: it can't be read as it should be first, and is read the other way; 0: it can, as far as is known */
+	uint32_t
+	    alone_until; /* s, wall: it can't be read as it should be first, and is read the other way; 0: it can, as far as is known */
 	uint32_t doc_since, doc_until;          /* s; 0: not in the document */
 	uint32_t doc_next_from, doc_next_until; /* of what comes next, with timed_status */
-	uint32_t doc_subject; /* hash of what its meeting is about, with note_subject; 0: that isn't shown */
-	uint32_t asking;                        /* slot of its Subscribe under way + 1; 0: none */
+	uint32_t
+	    doc_subject; /* hash of what its meeting is about, with note_subject; 0: that isn't shown */
+	uint32_t asking; /* slot of its Subscribe under way + 1; 0: none */
 	struct px_mono publish_began;
 	uint32_t publish_asked; /* Expires of the one under way */
 	int16_t gateway;
@@ -153,10 +156,11 @@ struct user {
 	uint16_t publish_no;   /* counts its PUBLISHes: in the id */
 	uint16_t message_no;   /* ... its MESSAGEs */
 	uint32_t details; /* the request for its meetings' details that is under way + 1; 0: none */
-	uint8_t trouble;       /* index into engine.trouble */
+	uint8_t trouble;  /* index into engine.trouble */
 	uint8_t read_failures;
 	uint8_t narrow; /* times that its window was halved */
-	bool denied; /* a request about it was refused as if the login were wrong, and none went well since */
+	bool
+	    denied; /* a request about it was refused as if the login were wrong, and none went well since */
 	uint8_t read_queue, publish_queue;
 	uint8_t presence; /* in the wanted document; PX_UNKNOWN: none is wanted */
 	uint8_t next;     /* in the document, with timed_status; PX_UNKNOWN: nothing */
@@ -201,7 +205,8 @@ struct reading {
 	uint64_t request; /* while ASKING */
 	int gateway;
 	bool locating; /* LANE_ONE: first it is asked where the calendar is */
-	struct px_interval *part; /* LANE_ONE: what has come of a calendar that is read in parts; owned */
+	struct px_interval
+	    *part; /* LANE_ONE: what has come of a calendar that is read in parts; owned */
 	size_t parts, offset, more;
 	unsigned n;
 	struct px_wall from, until;
@@ -297,20 +302,22 @@ struct at_gateway {
 	int64_t subscribe_spacing;
 	struct group group[PX_GROUPS];
 	bool evacuated;
-	struct px_mono poll_at; /* when who waits in `poll` is asked about, unless they are as many as may be at once before */
-	bool namesakes; /* two subscriptions there have the same id: they are of different servers */
+	struct px_mono
+	    poll_at; /* when who waits in `poll` is asked about, unless they are as many as may be at once before */
+	bool
+	    namesakes; /* two subscriptions there have the same id: they are of different servers */
 	struct farewell *farewell; /* owned; farewells of them, room for the next power of two */
 	unsigned farewells;
 	struct px_mono leaving_until; /* set while LEAVING */
 	bool reachable;               /* when it began to leave */
 	uint8_t version, trying;      /* what is asked in; what the next probe is asked in */
 	uint8_t kind,
-	    broken;     /* enum px_kind to be had there; PX_KIND_BIT()s that don't work there */
-	bool streamed;  /* a stream has run since it came up */
+	    broken;       /* enum px_kind to be had there; PX_KIND_BIT()s that don't work there */
+	bool streamed;    /* a stream has run since it came up */
 	bool polled_last; /* the last that was sent was a poll, not a Subscribe */
-	bool called;    /* its server's calls arrive */
-	uint8_t unheard; /* changes that none has told of, up to PX_UNHEARD */
-	uint32_t trial; /* slot + 1 of who waits for the first of them */
+	bool called;      /* its server's calls arrive */
+	uint8_t unheard;  /* changes that none has told of, up to PX_UNHEARD */
+	uint32_t trial;   /* slot + 1 of who waits for the first of them */
 	struct px_mono again,
 	    quiet_at;        /* versions and kinds are doubted; it is asked for a sign of life */
 	uint32_t probe_user; /* where the search for somebody to ask about goes on */
@@ -357,7 +364,7 @@ struct px_engine {
 	uint32_t homeless;
 	uint32_t expires_floor;
 	bool active;
-	struct px_mono active_at; /* since then; what was read before isn't published ... */
+	struct px_mono active_at;  /* since then; what was read before isn't published ... */
 	struct px_mono hold_until; /* ... before then; not set: all is */
 	uint8_t check_epoch;
 	struct px_mono check_next; /* not before then */
@@ -411,7 +418,8 @@ void px_gateway_lost(struct px_engine *e, int g);
 void px_gateway_back(struct px_engine *e, int g, struct px_now now);
 void px_gateway_heard(struct px_engine *e, int g, struct px_now now); /* a sign of life */
 /* Such subscriptions can't be had there: its users take the next kind. */
-void px_kinds_choose(struct px_engine *e, struct px_now now); /* what can be had has changed everywhere */
+void px_kinds_choose(struct px_engine *e,
+                     struct px_now now); /* what can be had has changed everywhere */
 void px_kind_broken(struct px_engine *e, int g, enum px_kind kind, const char *code,
                     const char *detail, struct px_now now);
 /* What an answer says about the server; the verdict may become another one. */

@@ -127,7 +127,9 @@ static void go_down(struct px_esc *e, enum px_esc_word word, struct px_now now)
 	e->failed_in_a_row = e->unsure_in_a_row = e->denied_in_a_row = 0;
 	next_server(e, now);
 	/* another server needn't wait for this one's failure, and this one has said for how long */
-	probe_at(e, e->current == was && word != PX_ESC_PAUSE && word != PX_ESC_DENIED ? px_after(now, PROBE_MS) : now.mono);
+	probe_at(e, e->current == was && word != PX_ESC_PAUSE && word != PX_ESC_DENIED
+	                ? px_after(now, PROBE_MS)
+	                : now.mono);
 }
 
 static void go_up(struct px_esc *e)

@@ -27,9 +27,9 @@ enum action {
 	TOO_BRIEF,       /* asked again for longer */
 	BACK_OFF,        /* refused for now; what stood before still stands */
 	BACK_OFF_UNSURE, /* ... or the request was carried out after all */
-	SIMPLER,         /* asked again with the shortest document; that was it already: as GIVE_UP */
-	DENIED,          /* the server would answer anybody alike: when that changes is found out by esc.h */
-	GIVE_UP          /* trying again soon would be answered alike */
+	SIMPLER, /* asked again with the shortest document; that was it already: as GIVE_UP */
+	DENIED, /* the server would answer anybody alike: when that changes is found out by esc.h */
+	GIVE_UP /* trying again soon would be answered alike */
 };
 
 struct rule {
@@ -44,7 +44,8 @@ static const struct rule rules[] = {
     {-PX_SIP_TRANSPORT, -PX_SIP_TRANSPORT, BACK_OFF_UNSURE, PX_ESC_FAILED},
     {-PX_SIP_LOCAL, -PX_SIP_LOCAL, BACK_OFF, PX_ESC_UNSURE},
     {200, 299, STANDS, PX_ESC_ALIVE},
-    {300, 399, GIVE_UP, PX_ESC_ALIVE}, /* a redirection that leads nowhere: io/sip.h follows the others */
+    {300, 399, GIVE_UP,
+     PX_ESC_ALIVE}, /* a redirection that leads nowhere: io/sip.h follows the others */
     {401, 401, DENIED, PX_ESC_DENIED}, /* no login, or a wrong one: io/sip.h answers challenges */
     {405, 405, DENIED, PX_ESC_DENIED}, /* knows no PUBLISH */
     {406, 406, DENIED, PX_ESC_DENIED},
@@ -56,12 +57,12 @@ static const struct rule rules[] = {
     {423, 423, TOO_BRIEF, PX_ESC_ALIVE},
     {480, 480, BACK_OFF, PX_ESC_UNSURE},
     {486, 486, BACK_OFF, PX_ESC_UNSURE},
-    {489, 489, DENIED, PX_ESC_DENIED}, /* knows no presence */
+    {489, 489, DENIED, PX_ESC_DENIED},  /* knows no presence */
     {491, 491, BACK_OFF, PX_ESC_ALIVE}, /* request pending */
     {400, 499, GIVE_UP, PX_ESC_ALIVE},
     {501, 501, DENIED, PX_ESC_DENIED}, /* knows no PUBLISH */
     {503, 503, BACK_OFF, PX_ESC_PAUSE},
-    {505, 505, DENIED, PX_ESC_DENIED},  /* version */
+    {505, 505, DENIED, PX_ESC_DENIED}, /* version */
     {513, 513, SIMPLER, PX_ESC_ALIVE}, /* too large */
     {500, 599, BACK_OFF_UNSURE, PX_ESC_UNSURE},
     {600, 699, GIVE_UP, PX_ESC_ALIVE},

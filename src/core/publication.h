@@ -51,7 +51,7 @@ enum px_esc_word {
 	PX_ESC_FAILED, /* silence, lost connection, 408: nobody's PUBLISH would do better */
 	PX_ESC_PAUSE,  /* 503: for retry_after */
 	PX_ESC_DENIED, /* it wants another login, or serves no presence at all: likely everybody gets the same */
-	PX_ESC_UNSURE  /* 5xx, 480 and their like: may be about this user alone; or it never left */
+	PX_ESC_UNSURE /* 5xx, 480 and their like: may be about this user alone; or it never left */
 };
 
 struct px_publication {

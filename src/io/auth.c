@@ -3,9 +3,10 @@
 
 #include <stdio.h>
 
-static const char *const shown[] = {
-    [PX_METHOD_NEGOTIATE] = "Negotiate", [PX_METHOD_NTLM] = "NTLM", [PX_METHOD_BASIC] = "Basic",
-    [PX_METHOD_FORMS] = "forms"};
+static const char *const shown[] = {[PX_METHOD_NEGOTIATE] = "Negotiate",
+                                    [PX_METHOD_NTLM] = "NTLM",
+                                    [PX_METHOD_BASIC] = "Basic",
+                                    [PX_METHOD_FORMS] = "forms"};
 
 struct px_auth_gateway px_auth_gateway(enum px_auth setting)
 {

@@ -9,11 +9,13 @@
 #define PX_HEAD_KEPT 4096 /* of those that are kept */
 
 struct px_head {
-	const char *const *wanted; /* names of lines that are kept, ended by NULL; NULL: none; borrowed */
-	size_t bytes;              /* of all that came */
-	bool whole;                /* the empty line came */
+	const char *const
+	    *wanted;  /* names of lines that are kept, ended by NULL; NULL: none; borrowed */
+	size_t bytes; /* of all that came */
+	bool whole;   /* the empty line came */
 	/* of the last answer, for others may have come before it: to a login that takes several messages, or with 1xx */
-	char *cookie;        /* leads back to the server that answered: "name=value[; ...]"; NULL: none; owned */
+	char *
+	    cookie; /* leads back to the server that answered: "name=value[; ...]"; NULL: none; owned */
 	struct px_buf lines; /* those that were wanted, each ended by "\n" */
 	struct px_wall date; /* the server's clock; 0: not told */
 };

@@ -31,8 +31,8 @@
 #define TICKET_FIRST_MS 3000 /* ... when there is another way to log in */
 #define REFUSAL_MAX 65536    /* of a 401's body, which nobody reads */
 #define LOGINS_MAX 6         /* of one request */
-#define FORM_MS 10000 /* for each step of a login by form */
-#define FORM_AGAIN 2  /* logins by form for one request, as sessions end */
+#define FORM_MS 10000        /* for each step of a login by form */
+#define FORM_AGAIN 2         /* logins by form for one request, as sessions end */
 #define RETRY_AFTER_MAX_S 86400
 #define LINES_MAX 12 /* headers of a request's own */
 #define BUCKETS 256  /* some 600 streams and as many requests at most */
@@ -654,9 +654,11 @@ static void forms_over(struct gateway *g, struct px_http *h, const struct px_htt
 /* The end, with an answer that is nobody's but ours. */
 static void finish_by_us(struct request *r, enum px_http_fail fail, int status, const char *detail)
 {
-	const struct px_http_answer a = {
-	    .fail = fail, .status = status, .asks_login = status == 401, .retry_after_ms = -1,
-	    .detail = detail};
+	const struct px_http_answer a = {.fail = fail,
+	                                 .status = status,
+	                                 .asks_login = status == 401,
+	                                 .retry_after_ms = -1,
+	                                 .detail = detail};
 	struct gateway *g = r->gateway;
 	struct px_http *h = r->h;
 	const bool form = r->form;

@@ -35,7 +35,8 @@ struct px_http_gateway {
 	const char *ca_file; /* NULL: the system's */
 	int tls_min; /* 10, 11, 12, 13; below 12 also weak ciphers and keys are taken from this one
 	              */
-	const char *forms_root; /* where its mailboxes are, "/exchange/": with auth=auto a form is filled in if it
+	const char *
+	    forms_root; /* where its mailboxes are, "/exchange/": with auth=auto a form is filled in if it
 	                           wants that; NULL: never */
 };
 
@@ -49,7 +50,8 @@ struct px_http_config {
 	    account; /* NULL: nobody logs in; a 401 ends a request, and its detail says what is offered */
 	const char *password; /* copied; wiped by free */
 	enum px_auth auth;
-	const char *const *heads; /* names of lines for px_http_answer.head, ended by NULL; NULL: none; outlives it */
+	const char *const *
+	    heads; /* names of lines for px_http_answer.head, ended by NULL; NULL: none; outlives it */
 	px_http_data_h
 	    *data; /* called from library callbacks: only tell and mark; cancel is allowed */
 	px_http_done_h

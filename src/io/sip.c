@@ -92,10 +92,11 @@ struct request {
 	unsigned moves, hops, challenges; /* to other addresses, redirections, answered */
 	bool answered[2];                 /* a challenge of 401, of 407, in this very request */
 	char realm[2][PX_REALM_MAX + 1];  /* its last challenge's */
-	uint64_t nonce[2]; /* hash of what it went with, and how often that had been used; 0: with none */
+	uint64_t nonce
+	    [2]; /* hash of what it went with, and how often that had been used; 0: with none */
 	uint32_t nc[2];
-	struct px_lookup *lookup;         /* of a redirection */
-	char *contact; /* the Request-URI of a redirection; NULL: the user's own */
+	struct px_lookup *lookup; /* of a redirection */
+	char *contact;            /* the Request-URI of a redirection; NULL: the user's own */
 	char contact_host[HOST_MAX + 1];
 	bool message; /* MESSAGE, else PUBLISH: the answer is somebody else's than the server's */
 	const char *sender, *lang; /* MESSAGE: see engine.h */

@@ -61,15 +61,15 @@ enum oof { OOF_DISABLED, OOF_ENABLED, OOF_SCHEDULED };
 struct mailbox {
 	uint32_t index;
 	bool exists;
-	bool denied;      /* may not be impersonated */
-	bool no_freebusy; /* its free/busy may not be read */
-	bool no_details;  /* others see free/busy only, not what meetings are about */
-	bool merged_only; /* of it only the digits may be read */
-	uint8_t oof;      /* enum oof: its automatic replies */
+	bool denied;                 /* may not be impersonated */
+	bool no_freebusy;            /* its free/busy may not be read */
+	bool no_details;             /* others see free/busy only, not what meetings are about */
+	bool merged_only;            /* of it only the digits may be read */
+	uint8_t oof;                 /* enum oof: its automatic replies */
 	int64_t oof_from, oof_until; /* s; scheduled */
-	uint8_t language; /* enum language (davprop.h): what its folders are called */
-	char *back_end;   /* own memory: the server it lives on is asked for elsewhere; or NULL */
-	bool lazy;        /* its seeded meetings still follow from the seed */
+	uint8_t language;            /* enum language (davprop.h): what its folders are called */
+	char *back_end; /* own memory: the server it lives on is asked for elsewhere; or NULL */
+	bool lazy;      /* its seeded meetings still follow from the seed */
 	int64_t move_until_ms; /* monotonic; being moved to another database until then; 0: not */
 	uint32_t nkept, next_ordinal;
 	struct meeting *kept;

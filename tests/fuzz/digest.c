@@ -13,7 +13,8 @@
 /* The next line, a string in memory of its own; NULL: there is none. */
 static char *line(const char **at, const char *end)
 {
-	const char *from = *at, *stop = from < end ? memchr(from, '\n', (size_t)(end - from)) : NULL;
+	const char *from = *at,
+	           *stop = from < end ? memchr(from, '\n', (size_t)(end - from)) : NULL;
 	char *text;
 
 	if (from >= end)

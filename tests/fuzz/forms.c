@@ -86,7 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 		CHECK((next >= PX_FORMS_REFUSED) == (why[0] != '\0'));
 		CHECK((next <= PX_FORMS_POST) ==
 		      (f.state == PX_FORMS_FINDING || f.state == PX_FORMS_POSTING));
-		CHECK(next != PX_FORMS_DONE || (posting && f.state == PX_FORMS_IN && f.cookies.len > 0));
+		CHECK(next != PX_FORMS_DONE ||
+		      (posting && f.state == PX_FORMS_IN && f.cookies.len > 0));
 	}
 	px_forms_end(&f);
 	CHECK(f.state == PX_FORMS_OUT && !f.cookies.data);

@@ -69,7 +69,8 @@ static inline void fuzz_item(struct px_buf *out, const struct px_item *item)
 		              (long long)item->interval[i].end.ms, item->interval[i].status);
 	}
 	if (m) {
-		CHECK(strlen(m->subject) <= PX_MEETING_TEXT_MAX && strlen(m->place) <= PX_MEETING_TEXT_MAX);
+		CHECK(strlen(m->subject) <= PX_MEETING_TEXT_MAX &&
+		      strlen(m->place) <= PX_MEETING_TEXT_MAX);
 		fuzz_shown(m->subject);
 		fuzz_shown(m->place);
 		px_buf_printf(out, "%lld-%lld [%s] [%s] %d ", (long long)m->when.start.ms,

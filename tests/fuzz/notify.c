@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 		if (it.ids)
 			is_inside(it.ids, it.ids_len, exact, n);
 		CHECK(px_notify_is_for(&it, TOKEN) ==
-		      (it.path_len >= sizeof TOKEN && memcmp(it.path + 1, TOKEN, strlen(TOKEN)) == 0 &&
+		      (it.path_len >= sizeof TOKEN &&
+		       memcmp(it.path + 1, TOKEN, strlen(TOKEN)) == 0 &&
 		       (it.path_len == sizeof TOKEN || it.path[sizeof TOKEN] == '/')));
 		sprintf(hex, "/%08x", px_notify_who(&it));
 		CHECK(px_notify_who(&it) == 0 || memcmp(it.path + it.path_len - 9, hex, 9) == 0);

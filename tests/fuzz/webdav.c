@@ -74,9 +74,9 @@ static struct heard hear(const uint8_t *how, uint32_t cut, const char *lines, co
 {
 	static const char *const type[] = {"text/xml", NULL, "text/html", "application/xml"};
 	static const int status[] = {207, 207, 207, 200, 204, 401, 404, 503};
-	static const enum px_ask asks[] = {PX_ASK_LOCATE, PX_ASK_SUBSCRIBE, PX_ASK_RENEW,
-	                                   PX_ASK_POLL,   PX_ASK_READ_ONE,  PX_ASK_READ,
-	                                   PX_ASK_DETAILS, PX_ASK_PROBE,    PX_ASK_UNSUBSCRIBE};
+	static const enum px_ask asks[] = {PX_ASK_LOCATE,  PX_ASK_SUBSCRIBE, PX_ASK_RENEW,
+	                                   PX_ASK_POLL,    PX_ASK_READ_ONE,  PX_ASK_READ,
+	                                   PX_ASK_DETAILS, PX_ASK_PROBE,     PX_ASK_UNSUBSCRIBE};
 	const enum px_ask ask = asks[how[0] % COUNT(asks)];
 	const bool many = ask == PX_ASK_POLL || ask == PX_ASK_READ || ask == PX_ASK_RENEW;
 	struct heard h = {.ask = ask,
