@@ -306,7 +306,7 @@ static const struct sample {
     {"propfind-calendar", PX_ASK_LOCATE, PX_V_OK, "", "folder /exchange/local/Calendar\n"},
     {"propfind-missing", PX_ASK_LOCATE, PX_V_USER, "no calendar", ""},
     {"poll", PX_ASK_POLL, PX_V_OK, "", "changed 15\nalive 16\n"},
-    {"subscription-renewed", PX_ASK_RENEW, PX_V_OK, "", "subscribed 21 0\n"},
+    {"subscription-renewed", PX_ASK_RENEW, PX_V_OK, "", "subscribed 21 3600\n"},
     {"search-item", PX_ASK_READ_ONE, PX_V_TRANSIENT, "broken answer", ""},
     {"freebusy", PX_ASK_READ, PX_V_OK, "",
      "calendar 0\n  14:30 15:00 busy\n  16:00 17:30 busy\n"
