@@ -223,6 +223,9 @@ int main(int argc, char **argv)
 		if (fork() == 0)
 			read_on(&m, &t[i], want / readers, seed + 1 + i);
 	for (unsigned ended = 0; ended < readers;) {
+		/* it lives from when it has taken over, however busy the machine is */
+		while (px_board_epoch(m.board) < writers)
+			usleep(1000);
 		usleep(LIFE_US);
 		end(writer);
 		for (; ended < readers && waitpid(-1, NULL, WNOHANG) > 0; ended++)
