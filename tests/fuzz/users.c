@@ -17,6 +17,8 @@ static int user(void *arg, const struct px_user_config *u)
 	struct heard *h = arg;
 	char key[PX_AOR_MAX + 1], mailbox[PX_MAILBOX_MAX + 1], uri[3 * PX_AOR_MAX + 8];
 
+	if (!u->mailbox) /* a line that is wrong, of a user that is known */
+		return 0;
 	CHECK(px_key_uri(u->key, uri, sizeof uri) == 0);
 	CHECK(px_key_from_aor(uri, strlen(uri), key) == 0 && strcmp(key, u->key) == 0);
 	CHECK(px_mailbox(u->mailbox, strlen(u->mailbox), mailbox) == 0);

@@ -41,7 +41,9 @@ static void said(void *arg, const struct px_item *item)
 	case PX_ITEM_CHANGED:
 	case PX_ITEM_ALIVE:
 	case PX_ITEM_GONE:
-		CHECK(px_webdav_id(item->id, strlen(item->id)));
+		/* a renewal needn't name what it renews */
+		CHECK(item->id ? px_webdav_id(item->id, strlen(item->id))
+		               : h->ask == PX_ASK_RENEW && item->kind == PX_ITEM_SUBSCRIBED);
 		CHECK(++h->ids <= h->asked);
 		break;
 	case PX_ITEM_MORE:
