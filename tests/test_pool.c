@@ -127,6 +127,33 @@ static void second_assignment_goes_to_the_fewest(void **state)
 	px_pool_free(&p);
 }
 
+/* Who fails again and again gets to everybody, though one has the fewest users all the time. */
+static void who_fails_again_goes_round(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 4);
+	for (int i = 0; i < 40; i++)
+		px_pool_assign_first(&p);
+	for (int i = 0; i < 9; i++)
+		px_pool_leave(&p, 1);
+	assert_int_equal(px_pool_assign_again(&p, 0), 1);
+	assert_int_equal(px_pool_assign_again(&p, 1), 1);
+	assert_int_equal(px_pool_assign_next(&p, 1), 2);
+	assert_int_equal(p.gateway[1].users, 1);
+	assert_int_equal(p.gateway[2].users, 11);
+	ends(&p, 3, PX_V_SERVER, 0);
+	assert_int_equal(px_pool_assign_next(&p, 2), 0);
+	assert_int_equal(px_pool_assign_next(&p, 0), 1);
+	assert_int_equal(px_pool_assign_next(&p, PX_NO_GATEWAY), PX_NO_GATEWAY);
+	for (int g = 0; g < 3; g++)
+		ends(&p, g, PX_V_SERVER, 0);
+	assert_int_equal(px_pool_assign_next(&p, 1), PX_NO_GATEWAY);
+	assert_int_equal(p.gateway[1].users, 2);
+	px_pool_free(&p);
+}
+
 static void nobody_is_healthy_and_the_user_stays_counted(void **state)
 {
 	struct px_pool p;
@@ -1443,6 +1470,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(first_assignment_goes_round),
 	    cmocka_unit_test(second_assignment_goes_to_the_fewest),
+	    cmocka_unit_test(who_fails_again_goes_round),
 	    cmocka_unit_test(nobody_is_healthy_and_the_user_stays_counted),
 	    cmocka_unit_test(survivors_are_even_and_the_healed_takes_nobody_back),
 	    cmocka_unit_test(only_a_server_that_cannot_serve_is_down),

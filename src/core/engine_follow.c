@@ -228,11 +228,15 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 	}
 	if (todo & PX_W_ASSIGN) {
 		e->homeless++;
-		int g = PX_NO_GATEWAY;
-		if (!px_pool_settling(&e->pool, now))
-			g = u->gateway == PX_NO_GATEWAY
-			        ? px_pool_assign_first(&e->pool)
-			        : px_pool_assign_again(&e->pool, u->gateway);
+		int g;
+		if (px_pool_settling(&e->pool, now))
+			g = PX_NO_GATEWAY;
+		else if (u->gateway == PX_NO_GATEWAY)
+			g = px_pool_assign_first(&e->pool);
+		else if (ev != PX_W_SERVER && u->watch.failures > 1)
+			g = px_pool_assign_next(&e->pool, u->gateway);
+		else
+			g = px_pool_assign_again(&e->pool, u->gateway);
 		if (g != PX_NO_GATEWAY) {
 			settle(e, u, g);
 			e->homeless--;

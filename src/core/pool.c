@@ -106,6 +106,20 @@ int px_pool_assign_again(struct px_pool *p, int from)
 	return best;
 }
 
+int px_pool_assign_next(struct px_pool *p, int from)
+{
+	for (unsigned k = 1; k <= p->n && from != PX_NO_GATEWAY; k++) {
+		unsigned i = ((unsigned)from + k) % p->n;
+
+		if (p->gateway[i].health != PX_GW_UP)
+			continue;
+		px_pool_leave(p, from);
+		p->gateway[i].users++;
+		return (int)i;
+	}
+	return PX_NO_GATEWAY;
+}
+
 void px_pool_leave(struct px_pool *p, int gateway)
 {
 	if (gateway != PX_NO_GATEWAY && p->gateway[gateway].users > 0)

@@ -3,7 +3,7 @@
  * pool.h - the gateways (CAS): who gets which, and which of them is healthy.
  *
  * Assignment: a user's first gateway comes round robin over the healthy ones and stays until the user's subscription fails;
- * then the healthy gateway with the fewest users gets the user, ties round robin. A healed gateway takes nobody back.
+ * then the healthy gateway with the fewest users gets the user, ties round robin; who fails again is tried at the others in turn. A healed gateway takes nobody back.
  *
  * Health of one gateway:
  *
@@ -134,6 +134,9 @@ int px_pool_assign_first(struct px_pool *p);
 /* The user leaves `from` (PX_NO_GATEWAY: none) for the healthy gateway with the fewest users; it may be the same one.
  * PX_NO_GATEWAY: none is healthy, and the user stays counted at `from`. */
 int px_pool_assign_again(struct px_pool *p, int from);
+/* As above for a user who has failed again and again: the next healthy one round the ring, whoever has the fewest. Not every gateway can serve
+ * every mailbox (another site, another version), and the one with the fewest users may be one that can't. */
+int px_pool_assign_next(struct px_pool *p, int from);
 void px_pool_leave(struct px_pool *p, int gateway); /* the user is no more; PX_NO_GATEWAY is fine */
 
 /* May a request (not a probe) start there now? False: not UP, login not OPEN, paused, or the limit of requests in flight reached. */
