@@ -388,6 +388,56 @@ static void test_a_hint_is_followed_within_two_seconds(void **state)
 	assert_true(r.most_ids > 20 && r.most_ids <= PX_WEBDAV_POLL_MAX);
 }
 
+/* Whatever stage of a poll that nobody waits for a hint meets, it is followed as soon. */
+static void test_hints_whenever_they_come(void **state)
+{
+	(void)state;
+	pass(60000);
+	for (unsigned i = 0; i < 200; i++) {
+		change(&r.person[i]);
+		pass(97);
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		unsigned late = 0;
+
+		change(&r.person[i]);
+		while (r.person[i].seen !=
+		       (r.person[i].busy ? PX_PRESENCE_BUSY : PX_AVAILABLE)) {
+			pass(50);
+			assert_in_range(late += 50, 0, 1900);
+		}
+	}
+}
+
+/* What changes when a poll has been answered and the answer is still under way is told by a hint, and polled for once more. */
+static void test_a_hint_during_a_poll(void **state)
+{
+	const struct flight *poll = NULL;
+	struct person *p = NULL;
+	char id[16];
+
+	(void)state;
+	pass(60000);
+	while (!poll) {
+		pass(1);
+		for (unsigned i = 0; i < 64; i++)
+			if (r.flight[i].at && r.flight[i].ask == PX_ASK_POLL)
+				poll = &r.flight[i];
+	}
+	for (unsigned i = 0; i < USERS; i++)
+		if (r.person[i].id == (unsigned)atoi(poll->ids))
+			p = &r.person[i];
+	assert_non_null(p);
+	/* told now, to be seen only after that answer */
+	snprintf(id, sizeof id, "%u", p->id);
+	px_engine_notified(r.e, 0, id, strlen(id), r.now);
+	pass(ANSWER_MS + 1);
+	p->busy = !p->busy;
+	p->changed = true;
+	pass(1900);
+	assert_int_equal(wrong(), 0);
+}
+
 /* Where ids are the same on several servers each user is asked about alone, and nobody takes another's event. */
 static void test_several_servers(void **state)
 {
@@ -572,6 +622,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_state_first),
 	    T(test_a_hint_is_followed_within_two_seconds),
+	    T(test_hints_whenever_they_come),
+	    T(test_a_hint_during_a_poll),
 	    cmocka_unit_test_setup_teardown(test_several_servers, several, teardown),
 	    T(test_forged_hints_cost_a_poll_at_most),
 	    T(test_without_hints),

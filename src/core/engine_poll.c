@@ -433,8 +433,10 @@ static void polled_well(struct px_engine *e, struct polled *m, bool renewed, str
 		m->watermark = NULL;
 		px_user_touch(e, m->slot);
 	}
-	if (renewed)
+	if (renewed) {
 		px_renew_at(u, m->lifetime_s, now);
+		u->hinted = true; /* it took the place of a poll, which a hint may have asked for */
+	}
 	/* a server that says "more" and gives nothing isn't asked the faster for it */
 	poll_again(u,
 	           m->said & POLL_MORE && on ? 1
