@@ -77,10 +77,10 @@ $(BUILD)/asan/bin/test_%: $(BUILD)/asan/tests/test_%.o $(call objs,asan,$(ROOMS)
 	@mkdir -p $(@D)
 	$(call say,LINK $@)$(CC) $(SAN) $^ -o $@ $(call libs,$(PC) $(TESTPC)) -lpthread
 # The engine alone, in virtual time.
-$(BUILD)/asan/bin/test_sim: $(call objs,asan,tests/sim/sim.c tests/sim/fake.c)
+$(BUILD)/asan/bin/test_sim: $(call objs,asan,$(filter-out tests/sim/main.c,$(wildcard tests/sim/*.c)))
 $(BUILD)/asan/bin/test_engine $(BUILD)/asan/bin/test_walk $(BUILD)/asan/bin/test_remind $(BUILD)/asan/bin/test_state: $(call objs,asan,tests/sim/fake.c)
-$(BUILD)/sim: $(call objs,obj,$(wildcard tests/sim/*.c src/core/*.c))
-	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@
+$(BUILD)/sim: $(call objs,obj,$(wildcard tests/sim/*.c src/core/*.c src/backend/*.c))
+	$(call say,LINK $@)$(CC) $(OPT) $(LDOPT) $^ -o $@ $(call libs,libxml-2.0)
 
 # Kamailio's module, against the source of the version that is installed. It exports only what Kamailio looks for.
 PREFIX   ?= /usr/local
@@ -228,10 +228,14 @@ ifdef WITH_OPENSIPS
 	PX_BUILD=$(BUILD) PX_HOST=opensips /usr/bin/python3 -m pytest -q -s tests/torture -k kills
 endif
 
-# 10,000 users, 4 CAS, 3 days, every fault at once; SEEDS="1 2 3" for more of them
-SEEDS ?= 1 2 3
+# 10,000 users, 4 CAS of every version, a week, every fault at once; then each kind of subscription alone, and WebDAV
+SEEDS ?= 1
+USERS ?= 10000
+DAYS  ?= 7
+KINDS ?= auto streaming push pull none webdav
 sim: $(BUILD)/sim
-	for s in $(SEEDS); do $(BUILD)/sim -s $$s || exit 1; done
+	failed=0; for k in $(KINDS); do for s in $(SEEDS); do \
+		$(BUILD)/sim -k $$k -s $$s -u $(USERS) -d $(DAYS) || failed=1; done; done; exit $$failed
 
 clean:
 	rm -rf $(BUILD)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/ews.h"
+
 #define INTERVALS 64
 
 static void fake_write(struct px_wire *wire, const struct px_query *q)
@@ -14,9 +16,10 @@ static void fake_write(struct px_wire *wire, const struct px_query *q)
 
 	wire->method = "POST";
 	px_buf_strs(&wire->head, "Anchor: ", q->anchor ? q->anchor : "", "\r\n");
-	px_buf_printf(out, "%d %s %u %lld %lld %u %d %s\n", q->ask, q->mailbox ? q->mailbox : "-",
-	              q->minutes, (long long)q->from.ms, (long long)q->until.ms, q->version,
-	              q->kind, q->watermark ? q->watermark : "-");
+	px_buf_printf(out, "%d %s %u %lld %lld %u %d %s %s\n", q->ask,
+	              q->mailbox ? q->mailbox : "-", q->minutes, (long long)q->from.ms,
+	              (long long)q->until.ms, q->version, q->kind,
+	              q->watermark ? q->watermark : "-", q->callback ? q->callback : "-");
 	for (size_t i = 0; i < q->n; i++)
 		px_buf_printf(out, "%s\n", q->name ? q->name[i] : q->id[i]);
 }
@@ -29,7 +32,8 @@ struct px_parse {
 	char *line;
 	size_t len;
 	int verdict;
-	bool whole;
+	char code[PX_CODE_MAX];
+	int64_t backoff_ms;
 	struct px_interval interval[INTERVALS];
 	size_t intervals;
 };
@@ -130,6 +134,15 @@ static void fake_line(struct px_parse *p, char *line)
 	case 'V':
 		p->verdict = atoi(line + 2);
 		return;
+	case 'K': {
+		const struct px_meaning *row = px_ews_row(line + 2);
+		snprintf(p->code, sizeof p->code, "%s", line + 2);
+		p->verdict = row ? (int)row->verdict : PX_V_TRANSIENT;
+		return;
+	}
+	case 'W':
+		p->backoff_ms = strtoll(line + 2, NULL, 10);
+		return;
 	default:
 		return;
 	}
@@ -161,8 +174,13 @@ static void fake_feed(struct px_parse *p, const char *bytes, size_t n)
 
 static void fake_done(struct px_parse *p, const struct px_http_answer *a, struct px_reply *out)
 {
-	*out = (struct px_reply){.verdict = PX_V_OK};
-	snprintf(out->code, sizeof out->code, "sim %d %d", a->fail, p->verdict);
+	*out = (struct px_reply){.verdict = PX_V_OK, .backoff_ms = p->backoff_ms};
+	if (p->code[0])
+		snprintf(out->code, sizeof out->code, "%s", p->code);
+	else
+		snprintf(out->code, sizeof out->code, "sim %d %d", a->fail, p->verdict);
+	if (a->retry_after_ms > out->backoff_ms)
+		out->backoff_ms = a->retry_after_ms;
 	switch (a->fail) {
 	case PX_HTTP_RESOLVE:
 	case PX_HTTP_CONNECT:

@@ -1,129 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "sim.h"
-
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/engine.h"
-#include "fake.h"
+#include "sim_in.h"
 
-#define S 1000LL
-#define MIN (60 * S)
-#define HOUR (60 * MIN)
-#define DAY (24 * HOUR)
 #define EPOCH 1764000000000LL /* some wall time to start at */
-#define MEETINGS 64
-#define HIDDEN 20 /* every so many users show the account no free/busy */
 #define HEARTBEAT FAKE_HEARTBEAT_MS
 
-/* ---- the world ---- */
+static const struct exchange *exchange(const struct world *w)
+{
+	return w->c.webdav ? &sim_dav : &sim_ews;
+}
 
-enum cas_state { CAS_UP, CAS_REFUSES, CAS_HANGS, CAS_BUSY, CAS_DENIES };
-enum esc_state { ESC_UP, ESC_REFUSES, ESC_SILENT };
-
-enum what {
-	W_BOUNDARY, /* user */
-	W_CHANGE,
-	W_HTTP_ARRIVES, /* id */
-	W_HTTP_ANSWER,
-	W_HTTP_LOST,
-	W_HEARTBEAT,
-	W_STREAM_END,
-	W_EVENT, /* user: its streams are told */
-	W_SIP_DONE,
-	W_FAULT,
-	W_HEAL,
-	W_STEP
-};
-
-struct event {
-	int64_t at;
-	uint64_t seq;
-	enum what what;
-	uint64_t a;
-	uint32_t b;
-	void *p;
-};
-
-struct meeting {
-	int64_t start, end;
-	uint8_t status;
-};
-
-struct published {
-	uint64_t etag, order;
-	int64_t lapses;
-	uint8_t presence;
-};
-
-struct person {
-	struct meeting meeting[MEETINGS];
-	unsigned meetings;
-	struct published doc[4];
-	unsigned docs;
-	int64_t wrong_since; /* mono; 0: right */
-	int64_t allowance;   /* of the difference that is there */
-	int64_t excused;     /* faults of its own last until */
-	bool in_flight, listed;
-	uint32_t sub[8]; /* the last that were made for it */
-	unsigned subs;
-	uint64_t boundary_no;
-};
-
-struct sub {
-	uint32_t user;
-	unsigned cas;
-	bool alive, pending;
-	uint32_t http; /* slot of the stream + 1 */
-};
-
-struct http {
-	uint64_t id; /* 0: free */
-	unsigned cas;
-	enum px_ask ask;
-	char *body;
-	bool open;
-	uint32_t anchor, routed; /* impersonated; X-AnchorMailbox */
-};
-
-struct cas {
-	enum cas_state state;
-	int64_t excused;
-	bool died; /* ever: its share of the users is its own matter since */
-	unsigned in_flight;
-};
-
-struct world {
-	struct sim_config c;
-	struct sim_report *r;
-	struct px_engine *e;
-	struct event *heap;
-	size_t heap_n, heap_cap;
-	uint64_t seq, rng, etags;
-	int64_t mono, offset;
-	struct person *person;
-	struct cas *cas;
-	struct http *http;
-	size_t https;
-	struct sub *sub;
-	size_t subs, subs_cap;
-	uint32_t *wrong;
-	size_t wrongs;
-	int64_t excused; /* everybody is, until */
-	enum esc_state esc;
-	uint16_t *anchors;    /* hanging connections per mailbox */
-	int64_t even_at;      /* when survivors must be even and everybody followed (P3); 0: not */
-	uint64_t even_faults; /* unless something else has happened since */
-	int64_t denied_from,
-	    denied_last; /* the account is refused since; the last login that was */
-	/* Subscribes per second of a recovery */
-	bool recovering;
-	int64_t recovery_from;
-	unsigned per_second[400];
-};
-
-static uint64_t rnd(struct world *w)
+uint64_t sim_rnd(struct world *w)
 {
 	w->rng ^= w->rng << 13;
 	w->rng ^= w->rng >> 7;
@@ -131,22 +21,22 @@ static uint64_t rnd(struct world *w)
 	return w->rng;
 }
 
-static int64_t between(struct world *w, int64_t from, int64_t to)
+int64_t sim_between(struct world *w, int64_t from, int64_t to)
 {
-	return from + (int64_t)(rnd(w) % (uint64_t)(to - from + 1));
+	return from + (int64_t)(sim_rnd(w) % (uint64_t)(to - from + 1));
 }
 
-static bool chance(struct world *w, double p)
+bool sim_chance(struct world *w, double p)
 {
-	return p > 0 && (double)(rnd(w) >> 11) / 9007199254740992.0 < p;
+	return p > 0 && (double)(sim_rnd(w) >> 11) / 9007199254740992.0 < p;
 }
 
-static struct px_now now(const struct world *w)
+struct px_now sim_now(const struct world *w)
 {
 	return (struct px_now){{w->mono}, {w->mono + w->offset}};
 }
 
-static void trace(struct world *w, const char *fmt, ...)
+void sim_trace(struct world *w, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -159,7 +49,7 @@ static void trace(struct world *w, const char *fmt, ...)
 	fputc('\n', w->c.trace);
 }
 
-static void complain(struct world *w, uint64_t *counter, const char *fmt, ...)
+void sim_complain(struct world *w, uint64_t *counter, const char *fmt, ...)
 {
 	char text[400];
 	va_list ap;
@@ -167,7 +57,7 @@ static void complain(struct world *w, uint64_t *counter, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	trace(w, "COMPLAINT %s", text);
+	sim_trace(w, "COMPLAINT %s", text);
 	if (!w->r->first[0])
 		snprintf(w->r->first, sizeof w->r->first, "at %.3f s: %s", (double)w->mono / 1000,
 		         text);
@@ -179,7 +69,7 @@ static bool before(const struct event *a, const struct event *b)
 	return a->at < b->at || (a->at == b->at && a->seq < b->seq);
 }
 
-static void later(struct world *w, int64_t at, enum what what, uint64_t a, uint32_t b, void *p)
+void sim_later(struct world *w, int64_t at, enum what what, uint64_t a, uint32_t b, void *p)
 {
 	if (w->heap_n == w->heap_cap) {
 		w->heap_cap = w->heap_cap ? 2 * w->heap_cap : 4096;
@@ -245,10 +135,16 @@ static void compare(struct world *w, uint32_t u, int64_t allowance)
 {
 	struct person *p = &w->person[u];
 
+	if (p->excused > w->mono || w->excused > w->mono)
+		w->r->pardoned++;
+	else
+		w->r->judged++;
 	if (oracle(w, u) == seen(w, u)) {
 		p->wrong_since = 0;
 		return;
 	}
+	if (allowance < p->unread - w->mono)
+		allowance = p->unread - w->mono;
 	if (p->wrong_since && p->allowance >= allowance)
 		return;
 	if (!p->wrong_since)
@@ -260,7 +156,7 @@ static void compare(struct world *w, uint32_t u, int64_t allowance)
 	}
 }
 
-static void excuse(int64_t *until, int64_t at)
+void sim_excuse(int64_t *until, int64_t at)
 {
 	if (*until < at)
 		*until = at;
@@ -279,21 +175,21 @@ static void check(struct world *w)
 			continue;
 		}
 		int64_t from = p->wrong_since;
-		excuse(&from, p->excused);
-		excuse(&from, w->excused);
+		sim_excuse(&from, p->excused);
+		sim_excuse(&from, w->excused);
 		int64_t wrong = w->mono - from;
 		if (wrong > 0 && (uint64_t)wrong > w->r->wrong_ms_max)
 			w->r->wrong_ms_max = (uint64_t)wrong;
 		if (wrong > p->allowance) {
 			struct px_user_view v;
 			px_engine_user(w->e, u, &v);
-			complain(w, &w->r->violations,
-			         "user %u shows %s, should be %s, for %lld ms (allowed %lld); "
-			         "watch %s gateway %d pub %d dirty %d",
-			         u, px_presence_name(seen(w, u)), px_presence_name(oracle(w, u)),
-			         (long long)wrong, (long long)p->allowance,
-			         px_watch_state_name(v.watch), v.gateway, v.publication->state,
-			         v.dirty);
+			sim_complain(w, &w->r->violations,
+			             "user %u shows %s, should be %s, for %lld ms (allowed %lld); "
+			             "watch %s gateway %d kind %d pub %d dirty %d",
+			             u, px_presence_name(seen(w, u)),
+			             px_presence_name(oracle(w, u)), (long long)wrong,
+			             (long long)p->allowance, px_watch_state_name(v.watch),
+			             v.gateway, v.kind, v.publication->state, v.dirty);
 			p->excused = w->mono + HOUR; /* once is enough */
 		}
 		i++;
@@ -301,6 +197,8 @@ static void check(struct world *w)
 }
 
 /* ---- calendars ---- */
+
+#define RESYNC_MS (3600 * S)
 
 static void add_meeting(struct world *w, uint32_t u, int64_t start, int64_t length)
 {
@@ -317,7 +215,7 @@ static void add_meeting(struct world *w, uint32_t u, int64_t start, int64_t leng
 	}
 	if (p->meetings < MEETINGS)
 		p->meeting[p->meetings++] =
-		    (struct meeting){start, start + length, kind[rnd(w) % sizeof kind]};
+		    (struct meeting){start, start + length, kind[sim_rnd(w) % sizeof kind]};
 }
 
 static void plan_boundary(struct world *w, uint32_t u)
@@ -333,12 +231,32 @@ static void plan_boundary(struct world *w, uint32_t u)
 	}
 	p->boundary_no++;
 	if (best != INT64_MAX)
-		later(w, best - w->offset, W_BOUNDARY, p->boundary_no, u, NULL);
+		sim_later(w, best - w->offset, W_BOUNDARY, p->boundary_no, u, NULL);
+}
+
+int64_t sim_change_allowance(const struct world *w, uint32_t u)
+{
+	const struct px_pool *pool = px_engine_pool(w->e);
+	struct px_user_view v;
+
+	if (!px_engine_user(w->e, u, &v) || v.gateway == PX_NO_GATEWAY)
+		return 2500;
+	const struct px_gateway *g = &pool->gateway[v.gateway];
+	const enum px_kind kind = v.subscription ? v.kind : (enum px_kind)g->kind;
+	if (kind ==
+	    PX_KIND_NONE) /* each resync, or before it would be stale; the batch waits for company */
+		return RESYNC_MS * 3 / 4 * 31 / 30 + 10 * S;
+	if (kind != PX_KIND_PULL || w->c.webdav)
+		return 2500;
+	/* 20 polls a second at a gateway */
+	int64_t every = (int64_t)g->users * 50;
+	every = every < 15 * S ? 15 * S : every > 5 * MIN ? 5 * MIN : every;
+	return every * 9 / 8 + 3 * S;
 }
 
 static void tell_subscribers(struct world *w, uint32_t u)
 {
-	later(w, w->mono + between(w, 5, 200), W_EVENT, 0, u, NULL);
+	sim_later(w, w->mono + sim_between(w, 5, 200), W_EVENT, 0, u, NULL);
 }
 
 static void change(struct world *w, uint32_t u)
@@ -347,31 +265,34 @@ static void change(struct world *w, uint32_t u)
 	int64_t t = w->mono + w->offset;
 
 	w->r->changes++;
-	switch (rnd(w) % 3) {
+	switch (sim_rnd(w) % 3) {
 	case 0: /* one that begins about now */
-		add_meeting(w, u, (t / MIN + between(w, -20, 40)) * MIN, between(w, 5, 90) * MIN);
+		add_meeting(w, u, (t / MIN + sim_between(w, -20, 40)) * MIN,
+		            sim_between(w, 5, 90) * MIN);
 		break;
 	case 1:
 		if (p->meetings) {
-			struct meeting *m = &p->meeting[rnd(w) % p->meetings];
+			struct meeting *m = &p->meeting[sim_rnd(w) % p->meetings];
 			int64_t length = m->end - m->start;
-			m->start = (t / MIN + between(w, -30, 120)) * MIN;
+			m->start = (t / MIN + sim_between(w, -30, 120)) * MIN;
 			m->end = m->start + length;
 		}
 		break;
 	default:
 		if (p->meetings)
-			p->meeting[rnd(w) % p->meetings] = p->meeting[p->meetings - 1],
-			                    p->meetings--;
+			p->meeting[sim_rnd(w) % p->meetings] = p->meeting[p->meetings - 1],
+			                        p->meetings--;
 	}
+	const int64_t allowance = sim_change_allowance(w, u); /* P2, and the way there */
+	sim_excuse(&p->unread, w->mono + allowance);
 	plan_boundary(w, u);
 	tell_subscribers(w, u);
-	compare(w, u, 2500); /* P2, and the way there */
+	compare(w, u, allowance);
 }
 
-/* ---- Exchange ---- */
+/* ---- requests ---- */
 
-static struct http *http_of(struct world *w, uint64_t id)
+struct http *sim_http(struct world *w, uint64_t id)
 {
 	size_t slot = (uint32_t)id;
 
@@ -382,252 +303,257 @@ static void http_close(struct world *w, struct http *h)
 {
 	if (h->ask != PX_ASK_STREAM)
 		w->cas[h->cas].in_flight--;
-	if (h->open) {
+	if (h->open)
 		w->anchors[h->anchor]--;
-		for (size_t s = 0; s < w->subs; s++)
-			if (w->sub[s].http == (uint32_t)h->id + 1)
-				w->sub[s].http = 0;
-	}
+	for (unsigned i = 0; i < h->members; i++)
+		if (w->sub[h->member[i]].http == (uint32_t)h->id + 1)
+			w->sub[h->member[i]].http = 0;
+	free(h->target);
+	free(h->head);
 	free(h->body);
+	free(h->member);
 	*h = (struct http){0};
 }
 
-static void http_done(struct world *w, uint64_t id, enum px_http_fail fail, int status)
+void sim_http_done(struct world *w, uint64_t id, const struct px_http_answer *a)
 {
-	struct http *h = http_of(w, id);
-	const struct px_http_answer a = {.fail = fail, .status = status, .retry_after_ms = -1};
+	struct http *h = sim_http(w, id);
 
 	if (!h)
 		return;
 	http_close(w, h);
-	px_engine_http_done(w->e, id, &a, now(w));
+	px_engine_http_done(w->e, id, a, sim_now(w));
 }
 
-static void say(struct world *w, uint64_t id, const char *text)
+void sim_http_fails(struct world *w, uint64_t id, enum px_http_fail fail)
 {
-	px_engine_http_data(w->e, id, text, strlen(text), now(w));
+	const struct px_http_answer a = {.fail = fail, .retry_after_ms = -1};
+
+	sim_http_done(w, id, &a);
 }
 
-static uint32_t mailbox_user(const char *mailbox)
+void sim_http_status(struct world *w, uint64_t id, int status)
+{
+	const struct px_http_answer a = {.fail = PX_HTTP_ANSWERED,
+	                                 .status = status,
+	                                 .asks_login = status == 401,
+	                                 .retry_after_ms = -1};
+
+	sim_http_done(w, id, &a);
+}
+
+void sim_say(struct world *w, uint64_t id, const char *text)
+{
+	px_engine_http_data(w->e, id, text, strlen(text), sim_now(w));
+}
+
+uint32_t sim_user(const char *mailbox)
 {
 	return (uint32_t)strtoul(mailbox + 1, NULL, 10);
 }
 
-/* Users whose last word from the server may be missing. */
-static void excuse_request(struct world *w, struct http *h, int64_t until)
-{
-	char *line = strchr(h->body, '\n');
-	char *space = strchr(h->body, ' ');
+/* ---- subscriptions ---- */
 
-	if (h->ask == PX_ASK_SUBSCRIBE && space[1] == 'u')
-		excuse(&w->person[mailbox_user(space + 1)].excused, until);
-	for (; line && line[1]; line = strchr(line + 1, '\n')) {
-		if ((h->ask == PX_ASK_READ || h->ask == PX_ASK_READ_ONE) && line[1] == 'u')
-			excuse(&w->person[mailbox_user(line + 1)].excused, until);
-		else if (h->ask == PX_ASK_STREAM && line[1] == 's')
-			excuse(&w->person[w->sub[strtoul(line + 2, NULL, 10)].user].excused, until);
+bool sim_alive(const struct world *w, const struct sub *sub)
+{
+	return sub->alive && sub->epoch == w->cas[sub->cas].epoch;
+}
+
+size_t sim_subscribe(struct world *w, uint32_t user, unsigned cas, enum px_kind kind)
+{
+	struct person *p = &w->person[user];
+
+	if (w->subs == w->subs_cap) {
+		w->subs_cap = w->subs_cap ? 2 * w->subs_cap : 1024;
+		w->sub = realloc(w->sub, w->subs_cap * sizeof *w->sub);
+		if (!w->sub)
+			abort();
 	}
+	w->sub[w->subs] = (struct sub){
+	    .user = user, .cas = cas, .epoch = w->cas[cas].epoch, .kind = kind, .alive = true};
+	p->sub[p->subs++ % SUBS] = (uint32_t)w->subs;
+	return w->subs++;
+}
+
+/* ---- what faults may cost ---- */
+
+static unsigned healthy(const struct world *w)
+{
+	unsigned n = 0;
+
+	for (unsigned g = 0; g < w->c.gateways; g++)
+		n += w->cas[g].state == CAS_UP;
+	return n;
+}
+
+/* How long the recovery of everybody may take: 60 s and the pace for all (P5). */
+int64_t sim_recovery(const struct world *w)
+{
+	return 60 * S + (int64_t)w->c.users * 2;
+}
+
+void sim_excuse_users_of(struct world *w, unsigned cas, int64_t until)
+{
+	struct px_user_view v;
+
+	for (uint32_t u = 0; u < w->c.users; u++)
+		if (px_engine_user(w->e, u, &v) && v.gateway == (int)cas)
+			/* who may not be served everywhere has to look for somebody who does */
+			sim_excuse(&w->person[u].excused,
+			           until + (w->person[u].serves ? 20 * MIN : 0));
+}
+
+/* Who is in trouble already is in more of it: the waits between attempts grow. */
+static void excuse_user(struct world *w, uint32_t u, int64_t until)
+{
+	struct person *p = &w->person[u];
+	const int64_t more = p->excused > w->mono ? 75 * S : 0;
+
+	sim_excuse(&p->excused, until + more + (p->serves ? 20 * MIN : 0));
+}
+
+static void count_user(struct world *w, uint32_t u, int64_t until)
+{
+	(void)u;
+	(void)until;
+	w->counted++;
+}
+
+void sim_excuse_verdict(struct world *w, const struct http *h, enum px_verdict v)
+{
+	const int64_t soon = w->mono + 75 * S, hour = w->mono + HOUR + 3 * MIN;
+	const struct exchange *x = exchange(w);
+
+	w->counted = 0;
+	x->about(w, h, count_user, 0);
+	x->about(w, h, excuse_user, soon);
+	switch (v) {
+	case PX_V_SERVER: /* its users go elsewhere; if they can't, everybody comes back */
+		sim_excuse_users_of(w, h->cas, soon);
+		w->cas[h->cas].died = true;
+		if (healthy(w) <= 1)
+			sim_excuse(&w->excused, w->mono + 5 * S + sim_recovery(w));
+		break;
+	case PX_V_DENIED: /* nothing is sent while it is looked into; for 5 min if that is refused, too */
+		sim_excuse_users_of(w, h->cas, soon);
+		w->cas[h->cas].died = true;
+		sim_excuse(&w->excused,
+		           w->mono + (h->ask == PX_ASK_PROBE ? 6 * MIN + sim_recovery(w) : 20 * S));
+		break;
+	case PX_V_VERSION:
+		if (w->c.versions)
+			sim_excuse_users_of(w, h->cas, w->mono + 2 * MIN);
+		break;
+	case PX_V_KIND:
+		if (h->ask == PX_ASK_SUBSCRIBE || h->ask == PX_ASK_STREAM)
+			sim_excuse_users_of(w, h->cas, w->mono + 2 * MIN);
+		break;
+	case PX_V_USER:
+	case PX_V_UNREADABLE:
+	case PX_V_WIDE: /* who is asked about alone is parked */
+		if (w->counted <= 2 && h->ask != PX_ASK_STREAM)
+			x->about(w, h, excuse_user, hour);
+		/* for a day what was published is read instead, which isn't as exact */
+		if (w->c.webdav && h->ask == PX_ASK_READ_ONE && v == PX_V_UNREADABLE)
+			x->about(w, h, excuse_user, w->mono + DAY + 2 * HOUR);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- requests arrive ---- */
+
+/* One of all the codes that the product knows: it must cost no more than its row says. */
+static void odd_answer(struct world *w, struct http *h)
+{
+	static const int64_t wishes[] = {0, 0, 100, 5 * S, 60 * S, 297749};
+	const size_t row = sim_rnd(w) % w->rows;
+	const char *code = w->table[row].code;
+	const enum px_verdict v = exchange(w)->verdict(h, code);
+	const unsigned g = h->cas;
+	const bool probe = h->ask == PX_ASK_PROBE;
+	const uint64_t id = h->id;
+	int64_t wish = 0;
+
+	if (v == PX_V_BUSY)
+		wish = wishes[sim_rnd(w) % (sizeof wishes / sizeof *wishes)];
+	sim_trace(w, "cas %u answers %s to %s (%s)", g, code, px_ask_name(h->ask),
+	          px_verdict_name(v));
+	w->r->faults++;
+	w->r->coded++;
+	w->r->codes_seen += !w->code_seen[row];
+	w->code_seen[row] = true;
+	sim_excuse_verdict(w, h, v);
+	exchange(w)->refuse(w, id, code, wish);
+	if (v != PX_V_BUSY || probe)
+		return;
+	/* never below what we take for the least, never above what can be meant */
+	const int64_t least = wish < S ? S : wish > 5 * MIN ? 5 * MIN : wish;
+	sim_excuse(&w->cas[g].quiet_until, w->mono + least);
+	w->cas[g].quiet_from = w->mono;
+	sim_excuse_users_of(w, g, px_engine_pool(w->e)->gateway[g].paused_until.ms + MIN);
 }
 
 static void http_arrives(struct world *w, uint64_t id)
 {
-	struct http *h = http_of(w, id);
+	struct http *h = sim_http(w, id);
 
 	if (!h)
 		return;
 	switch (w->cas[h->cas].state) {
 	case CAS_REFUSES:
-		http_done(w, id, PX_HTTP_CONNECT, 0);
+		sim_http_fails(w, id, PX_HTTP_CONNECT);
 		return;
 	case CAS_HANGS:
 		if (h->ask != PX_ASK_STREAM)
-			later(w, w->mono + (h->ask == PX_ASK_PROBE ? 10 : 30) * S, W_HTTP_LOST, id,
-			      0, NULL);
+			sim_later(w, w->mono + (h->ask == PX_ASK_PROBE ? 10 : 30) * S, W_HTTP_LOST,
+			          id, 0, NULL);
 		return;
 	case CAS_BUSY:
-		http_done(w, id, PX_HTTP_ANSWERED, 503);
+		sim_http_status(w, id, 503);
 		return;
 	case CAS_DENIES:
 		/* what was under way when it began may be refused, too; then one each five minutes */
 		if (w->mono - w->denied_from > 30 * S && w->mono - w->denied_last < 290 * S)
-			complain(w, &w->r->logins_over, "logins refused %lld ms apart",
-			         (long long)(w->mono - w->denied_last));
+			sim_complain(w, &w->r->logins_over, "logins refused %lld ms apart",
+			             (long long)(w->mono - w->denied_last));
 		w->denied_last = w->mono;
-		http_done(w, id, PX_HTTP_ANSWERED, 401);
+		sim_http_status(w, id, 401);
 		return;
 	case CAS_UP:
 		break;
 	}
-	if (chance(w, w->c.lost_answers)) {
-		trace(w, "lost http ask=%d cas=%u", h->ask, h->cas);
+	if (sim_chance(w, w->c.lost_answers)) {
+		sim_trace(w, "lost http ask=%d cas=%u", h->ask, h->cas);
 		w->r->faults++;
-		bool cut = rnd(w) % 2;
+		bool cut = sim_rnd(w) % 2;
 		/* 30 s until it is given up, and then a reading or two; a stream has 30 s too, or
 		 * 10 */
-		excuse_request(w, h, w->mono + (cut ? 0 : 30 * S) + 15 * S);
+		exchange(w)->about(w, h, excuse_user, w->mono + (cut ? 0 : 30 * S) + 15 * S);
 		if (h->ask != PX_ASK_STREAM || cut)
-			later(w, w->mono + (cut ? 10 : 30 * S), W_HTTP_LOST, id, cut, NULL);
+			sim_later(w, w->mono + (cut ? 10 : 30 * S), W_HTTP_LOST, id, cut, NULL);
 		return;
 	}
-	later(w, w->mono + between(w, 2, 30), W_HTTP_ANSWER, id, 0, NULL);
-}
-
-/* What was queued for streams that are open is delivered. */
-static void flush(struct world *w, unsigned cas)
-{
-	for (size_t s = 0; s < w->subs; s++) {
-		char text[64];
-		if (w->sub[s].cas != cas || !w->sub[s].pending || !w->sub[s].http)
-			continue;
-		w->sub[s].pending = false;
-		snprintf(text, sizeof text, "E s%zu\n", s);
-		say(w, w->http[w->sub[s].http - 1].id, text);
-	}
-}
-
-static void open_stream(struct world *w, struct http *h, const char *lines)
-{
-	uint64_t id = h->id;
-	unsigned minutes, n = 0;
-	char anchor[256];
-	struct px_buf bad = px_buf_new(1 << 20);
-
-	sscanf(h->body, "%*d %255s %u", anchor, &minutes);
-	h->anchor = mailbox_user(anchor);
-	h->open = true;
-	if (++w->anchors[h->anchor] > 3)
-		complain(w, &w->r->anchors_over, "more than 3 streams on mailbox %u", h->anchor);
-	for (const char *l = lines; *l; l = strchr(l, '\n') + 1) {
-		size_t s = strtoul(l + 1, NULL, 10);
-		n++;
-		if (s >= w->subs || !w->sub[s].alive || w->sub[s].cas != h->cas ||
-		    (w->c.backends && w->sub[s].user % w->c.backends != h->routed % w->c.backends))
-			px_buf_printf(&bad, "G %.*s\n", (int)(strchr(l, '\n') - l), l);
-		else
-			w->sub[s].http = (uint32_t)id + 1;
-	}
-	if (n > 200)
-		complain(w, &w->r->violations, "%u ids in a stream", n);
-	if (bad.len) {
-		px_buf_printf(&bad, "V %d\n", PX_V_LOST);
-		say(w, id, bad.data);
-		px_buf_free(&bad);
-		http_done(w, id, PX_HTTP_ANSWERED, 200);
+	if (sim_chance(w, w->c.codes)) {
+		odd_answer(w, h);
 		return;
 	}
-	later(w, w->mono + HEARTBEAT, W_HEARTBEAT, id, 0, NULL);
-	later(w, w->mono + minutes * MIN, W_STREAM_END, id, 0, NULL);
-	say(w, id, "A\n");
-	flush(w, h->cas);
-}
-
-static void answer(struct world *w, uint64_t id)
-{
-	struct http *h = http_of(w, id);
-	struct px_buf out = px_buf_new(16 << 20);
-	char mailbox[256];
-	long long from, until;
-	int ask;
-
-	if (!h)
-		return;
-	if (w->cas[h->cas].state != CAS_UP) {
-		http_arrives(w, id);
-		return;
-	}
-	const char *lines = strchr(h->body, '\n') + 1;
-	sscanf(h->body, "%d %255s %*u %lld %lld", &ask, mailbox, &from, &until);
-	switch (h->ask) {
-	case PX_ASK_SUBSCRIBE: {
-		if (w->subs == w->subs_cap) {
-			w->subs_cap = w->subs_cap ? 2 * w->subs_cap : 1024;
-			w->sub = realloc(w->sub, w->subs_cap * sizeof *w->sub);
-			if (!w->sub)
-				abort();
-		}
-		w->sub[w->subs] =
-		    (struct sub){.user = mailbox_user(mailbox), .cas = h->cas, .alive = true};
-		struct person *p = &w->person[mailbox_user(mailbox)];
-		p->sub[p->subs++ % 8] = (uint32_t)w->subs;
-		px_buf_printf(&out, "I s%zu\n", w->subs++);
-		break;
-	}
-	case PX_ASK_UNSUBSCRIBE: {
-		size_t s = strtoul(lines + 1, NULL, 10);
-		if (s < w->subs)
-			w->sub[s].alive = false;
-		break;
-	}
-	case PX_ASK_STREAM:
-		open_stream(w, h, lines);
-		return;
-	case PX_ASK_READ:
-	case PX_ASK_READ_ONE:
-		for (const char *l = lines; *l; l = strchr(l, '\n') + 1) {
-			const uint32_t u = mailbox_user(l);
-			const struct person *p = &w->person[u];
-			/* some show the account nothing; and of some there is too much for one answer */
-			if (h->ask == PX_ASK_READ && u % HIDDEN == 0) {
-				px_buf_printf(&out, "R %d\n", PX_V_UNREADABLE);
-				continue;
-			}
-			if (h->ask == PX_ASK_READ_ONE && u % (3 * HIDDEN) == 0 &&
-			    until - from > 20 * HOUR) {
-				px_buf_printf(&out, "V %d\n", PX_V_WIDE);
-				continue;
-			}
-			for (unsigned m = 0; m < p->meetings; m++)
-				if (p->meeting[m].end > from && p->meeting[m].start < until)
-					px_buf_printf(&out, "M %lld %lld %d\n",
-					              (long long)p->meeting[m].start,
-					              (long long)p->meeting[m].end,
-					              p->meeting[m].status);
-			px_buf_str(&out, "C\n");
-		}
-		break;
-	case PX_ASK_PROBE:
-	default:
-		break;
-	}
-	if (out.data)
-		say(w, id, out.data);
-	px_buf_free(&out);
-	http_done(w, id, PX_HTTP_ANSWERED, 200);
-}
-
-static void subscribers_hear(struct world *w, uint32_t u)
-{
-	struct person *p = &w->person[u];
-
-	for (unsigned i = 0; i < p->subs && i < 8; i++) {
-		uint32_t s = p->sub[i];
-		struct sub *sub = &w->sub[s];
-		char text[64];
-		if (!sub->alive)
-			continue;
-		struct http *h = sub->http ? &w->http[sub->http - 1] : NULL;
-		if (!h ||
-		    (w->cas[sub->cas].state != CAS_UP && w->cas[sub->cas].state != CAS_BUSY)) {
-			sub->pending = true;
-			continue;
-		}
-		snprintf(text, sizeof text, "E s%u\n", s);
-		say(w, h->id, text);
-	}
+	sim_later(w, w->mono + sim_between(w, 2, 30), W_HTTP_ANSWER, id, 0, NULL);
 }
 
 static void cut_streams(struct world *w, unsigned cas)
 {
 	for (size_t i = 0; i < w->https; i++)
 		if (w->http[i].id && w->http[i].cas == cas && w->http[i].open)
-			http_done(w, w->http[i].id, PX_HTTP_CUT, 200);
+			sim_http_fails(w, w->http[i].id, PX_HTTP_CUT);
 }
 
 /* ---- presence server ---- */
 
 static void sip_arrives(struct world *w, struct px_action *a)
 {
-	uint32_t u = mailbox_user(a->sip.key);
+	uint32_t u = sim_user(a->sip.key);
 	struct person *p = &w->person[u];
 	struct px_sip_answer *answer = calloc(1, sizeof *answer);
 
@@ -635,10 +561,10 @@ static void sip_arrives(struct world *w, struct px_action *a)
 		abort();
 	*answer = (struct px_sip_answer){.expires = -1, .min_expires = -1, .retry_after = -1};
 	if (p->in_flight)
-		complain(w, &w->r->in_flight_doubles, "two PUBLISHes of user %u at once", u);
+		sim_complain(w, &w->r->in_flight_doubles, "two PUBLISHes of user %u at once", u);
 	p->in_flight = true;
 	w->r->published++;
-	int64_t done = w->mono + between(w, 1, 6);
+	int64_t done = w->mono + sim_between(w, 1, 6);
 	if (w->esc == ESC_REFUSES) {
 		answer->fail = PX_SIP_TRANSPORT;
 	} else if (w->esc == ESC_SILENT) {
@@ -683,23 +609,41 @@ static void sip_arrives(struct world *w, struct px_action *a)
 			if (a->sip.op == PX_OP_REMOVE)
 				*doc = p->doc[--p->docs];
 		}
-		if (chance(w, w->c.lost_answers)) {
-			trace(w, "lost sip user=%u op=%d", u, a->sip.op);
+		if (sim_chance(w, w->c.lost_answers)) {
+			sim_trace(w, "lost sip user=%u op=%d", u, a->sip.op);
 			w->r->faults++;
 			answer->fail = PX_SIP_TIMEOUT;
 			answer->status = 0;
 			answer->etag = NULL;
 			done = w->mono + a->sip.timeout_ms;
-			excuse(&p->excused, done + 5 * S);
+			sim_excuse(&p->excused, done + 5 * S);
 		}
 	}
 	compare(w, u, 2500);
-	later(w, done, W_SIP_DONE, a->sip.id, u, answer);
+	sim_later(w, done, W_SIP_DONE, a->sip.id, u, answer);
 }
 
 /* ---- faults ---- */
 
-enum fault { F_CAS, F_POOL, F_CUT, F_DROP, F_CLOCK, F_ESC, F_FORGET, F_THROTTLE, F_DENIED, FAULTS };
+enum fault {
+	F_CAS,
+	F_POOL,
+	F_CUT,
+	F_DROP,
+	F_CLOCK,
+	F_ESC,
+	F_FORGET,
+	F_THROTTLE,
+	F_DENIED,
+	F_FORGED,
+	F_DEAF,
+	F_KIND,
+	F_MOVE,
+	F_GAP,
+	F_SESSION,
+	FAULTS,
+	F_POOL_ONCE
+};
 
 static double per_day(const struct world *w, enum fault f)
 {
@@ -709,7 +653,10 @@ static double per_day(const struct world *w, enum fault f)
 	    [F_CUT] = c->stream_cuts_per_day,    [F_DROP] = c->drops_per_day,
 	    [F_CLOCK] = c->clock_steps_per_day,  [F_ESC] = c->esc_dies_per_day,
 	    [F_FORGET] = c->esc_forgets_per_day, [F_THROTTLE] = c->throttle_per_day,
-	    [F_DENIED] = c->denied_per_day};
+	    [F_DENIED] = c->denied_per_day,      [F_FORGED] = c->forged_per_day,
+	    [F_DEAF] = c->deaf_per_day,          [F_KIND] = c->kinds_break_per_day,
+	    [F_MOVE] = c->moves_per_day,         [F_GAP] = c->gaps_per_day,
+	    [F_SESSION] = c->sessions_per_day};
 	return of[f];
 }
 
@@ -719,151 +666,215 @@ static void plan_fault(struct world *w, enum fault f)
 
 	/* an hour at least before the first: the population must be there */
 	if (rate > 0)
-		later(w,
-		      w->mono +
-		          (int64_t)((double)DAY / rate * (0.5 + (double)(rnd(w) % 1000) / 1000.0)),
-		      W_FAULT, f, 0, NULL);
-}
-
-static unsigned healthy(const struct world *w)
-{
-	unsigned n = 0;
-
-	for (unsigned g = 0; g < w->c.gateways; g++)
-		n += w->cas[g].state == CAS_UP;
-	return n;
-}
-
-/* How long the recovery of everybody may take: 60 s and the pace for all (P5). */
-static int64_t recovery(const struct world *w)
-{
-	return 60 * S + (int64_t)w->c.users * 2;
+		sim_later(w,
+		          w->mono + (int64_t)((double)DAY / rate *
+		                              (0.5 + (double)(sim_rnd(w) % 1000) / 1000.0)),
+		          W_FAULT, f, 0, NULL);
 }
 
 static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 {
-	struct px_user_view v;
-	int64_t noticed = w->mono + (hang ? 100 * S : 0);
+	/* a stream tells at once; where there is none, whoever is quiet is asked each 45 s */
+	const bool streams = px_engine_pool(w->e)->gateway[g].kind == PX_KIND_STREAM;
+	int64_t noticed = w->mono + (hang ? 100 * S : streams ? 0 : 48 * S);
 
-	trace(w, "cas %u %s", g, hang ? "hangs" : "refuses");
+	sim_trace(w, "cas %u %s", g, hang ? "hangs" : "refuses");
 	w->cas[g].state = hang ? CAS_HANGS : CAS_REFUSES;
 	w->cas[g].died = true;
-	for (uint32_t u = 0; u < w->c.users; u++)
-		if (px_engine_user(w->e, u, &v) && (v.gateway == (int)g))
-			excuse(&w->person[u].excused, noticed + 60 * S); /* P3, P4 */
+	w->cas[g].down_at = w->mono;
+	sim_excuse_users_of(w, g, noticed + 60 * S); /* P3, P4 */
 	if (!hang) {
-		for (size_t s = 0; s < w->subs; s++)
-			if (w->sub[s].cas == g)
-				w->sub[s].alive = false;
+		w->cas[g].epoch++;
 		cut_streams(w, g);
 	}
-	later(w, w->mono + for_ms, W_HEAL, g, 0, NULL);
+	sim_later(w, w->mono + for_ms, W_HEAL, g, 0, NULL);
 	w->even_at = noticed + 60 * S;
 	w->even_faults = w->r->faults;
 	if (healthy(w) == 0)
-		excuse(&w->excused, w->mono + for_ms + 33 * S + recovery(w));
+		sim_excuse(&w->excused, w->mono + for_ms + 33 * S + sim_recovery(w));
+}
+
+static void kill_pool(struct world *w)
+{
+	for (unsigned g = 0; g < w->c.gateways; g++)
+		if (w->cas[g].state == CAS_UP)
+			kill_cas(w, g, false, 10 * MIN);
+	w->recovering = true;
+	w->recovery_from = w->mono + 10 * MIN;
+	w->back_at = w->recovery_from + 33 * S + sim_recovery(w);
+	memset(w->per_second, 0, sizeof w->per_second);
+	w->even_at = 0;
+}
+
+/* The server doesn't know it any more, and says so at once if there is a stream to say it in. */
+static void drop(struct world *w, uint32_t s)
+{
+	struct sub *sub = &w->sub[s];
+	char text[64];
+
+	if (!sim_alive(w, sub))
+		return;
+	sub->alive = false;
+	/* what changes before it is said is read after the new subscription: what is pushed is missed after twice its time, what is
+	 * polled at the next poll */
+	excuse_user(w, sub->user,
+	            w->mono + MIN +
+	                (sub->kind == PX_KIND_PUSH   ? 2 * sub->minutes * MIN + 30 * S + MIN
+	                 : sub->kind == PX_KIND_PULL ? 6 * MIN
+	                                             : 0));
+	if (sub->http) {
+		snprintf(text, sizeof text, "G s%u\n", s);
+		sim_say(w, w->http[sub->http - 1].id, text);
+	}
+}
+
+static void move_mailbox(struct world *w)
+{
+	const uint32_t u = (uint32_t)(sim_rnd(w) % w->c.users);
+	struct person *p = &w->person[u];
+	const uint32_t all = (1u << w->c.gateways) - 1;
+
+	p->moving = w->mono + sim_between(w, 20 * S, 10 * MIN);
+	p->serves = w->c.gateways > 1 ? (uint32_t)sim_rnd(w) & all : 0;
+	if (p->serves)
+		p->serves |= 1u << sim_rnd(w) % w->c.gateways;
+	sim_trace(w, "mailbox %u moves to %x", u, p->serves);
+	sim_excuse(&p->excused, p->moving + 20 * MIN);
+	for (unsigned i = 0; i < p->subs && i < SUBS; i++)
+		drop(w, p->sub[i]);
+}
+
+static void break_kind(struct world *w, unsigned g)
+{
+	struct cas *cas = &w->cas[g];
+	const unsigned can = w->c.kinds ? w->c.kinds : PX_KIND_BIT(PX_KIND_STREAM);
+	const enum px_kind k = (enum px_kind)(sim_rnd(w) % PX_KIND_NONE);
+
+	if (cas->state != CAS_UP || cas->broken || cas->mute || !(can & PX_KIND_BIT(k)))
+		return;
+	if (k == PX_KIND_STREAM && sim_rnd(w) % 2)
+		cas->mute = true;
+	else
+		cas->broken = PX_KIND_BIT(k);
+	sim_trace(w, "cas %u: %s doesn't work any more%s", g, px_kind_name(k),
+	          cas->mute ? ", and nothing says so" : "");
+	/* three streams without a word, a minute and a half; then everybody subscribes anew */
+	sim_excuse_users_of(w, g, w->mono + 8 * MIN);
+	if (k == PX_KIND_STREAM)
+		cut_streams(w, g);
+	sim_later(w, w->mono + sim_between(w, 10 * MIN, 2 * HOUR), W_HEAL, HEAL_KIND + g, 0, NULL);
 }
 
 static void fault(struct world *w, enum fault f)
 {
-	unsigned g = (unsigned)(rnd(w) % w->c.gateways);
+	unsigned g = (unsigned)(sim_rnd(w) % w->c.gateways);
 
 	w->r->faults++;
-	plan_fault(w, f);
+	if (f < FAULTS)
+		plan_fault(w, f);
 	/* a recovery that is disturbed says nothing of its pace */
-	if (f == F_CAS || f == F_THROTTLE || f == F_DENIED)
+	if (f == F_CAS || f == F_THROTTLE || f == F_DENIED || f == F_KIND)
 		w->recovering = false;
+	if (f == F_CAS || f == F_DENIED || f == F_KIND || f == F_THROTTLE)
+		w->back_at = 0;
 	switch (f) {
 	case F_CAS:
 		if (w->cas[g].state == CAS_UP && healthy(w) > 1)
-			kill_cas(w, g, rnd(w) % 3 == 0, between(w, 5 * MIN, 40 * MIN));
+			kill_cas(w, g, sim_rnd(w) % 3 == 0, sim_between(w, 5 * MIN, 40 * MIN));
 		break;
 	case F_POOL:
-		if (healthy(w) < w->c.gateways)
-			break;
-		for (g = 0; g < w->c.gateways; g++)
-			if (w->cas[g].state == CAS_UP)
-				kill_cas(w, g, false, 10 * MIN);
-		w->recovering = true;
-		w->recovery_from = w->mono + 10 * MIN;
-		memset(w->per_second, 0, sizeof w->per_second);
-		w->even_at = 0;
+	case F_POOL_ONCE:
+		if (healthy(w) == w->c.gateways)
+			kill_pool(w);
 		break;
 	case F_CUT:
-		trace(w, "streams of cas %u are cut", g);
+		sim_trace(w, "streams of cas %u are cut", g);
 		cut_streams(w, g);
 		break;
 	case F_DROP:
-		if (w->subs) {
-			size_t s = rnd(w) % w->subs;
-			if (w->sub[s].alive && w->sub[s].http) {
-				char text[64];
-				w->sub[s].alive = false;
-				/* what changes before it is said is read after the new subscription
-				 */
-				excuse(&w->person[w->sub[s].user].excused, w->mono + 60 * S);
-				snprintf(text, sizeof text, "G s%zu\n", s);
-				say(w, w->http[w->sub[s].http - 1].id, text);
-			}
-		}
+		if (w->subs)
+			drop(w, (uint32_t)(sim_rnd(w) % w->subs));
 		break;
 	case F_CLOCK: {
-		int64_t step = between(w, -HOUR, HOUR);
-		trace(w, "clock steps by %lld ms", (long long)step);
+		int64_t step = sim_between(w, -HOUR, HOUR);
+		sim_trace(w, "clock steps by %lld ms", (long long)step);
 		w->offset += step;
-		excuse(&w->excused, w->mono + 3 * S);
+		sim_excuse(&w->excused, w->mono + 3 * S);
 		for (uint32_t u = 0; u < w->c.users; u++) {
 			plan_boundary(w, u);
 			compare(w, u, 1200);
 		}
-		px_engine_tick(w->e, now(w)); /* the loop notices a step at once */
+		px_engine_tick(w->e, sim_now(w)); /* the loop notices a step at once */
 		break;
 	}
 	case F_ESC:
 		if (w->esc == ESC_UP) {
-			int64_t for_ms = between(w, 20 * S, 90 * S);
-			w->esc = rnd(w) % 2 ? ESC_REFUSES : ESC_SILENT;
-			trace(w, "presence server %s for %lld ms",
-			      w->esc == ESC_SILENT ? "silent" : "refuses", (long long)for_ms);
+			int64_t for_ms = sim_between(w, 20 * S, 90 * S);
+			w->esc = sim_rnd(w) % 2 ? ESC_REFUSES : ESC_SILENT;
+			sim_trace(w, "presence server %s for %lld ms",
+			          w->esc == ESC_SILENT ? "silent" : "refuses", (long long)for_ms);
 			/* P6: 5 s and the pace; what was sent into the silence just before the
 			 * return is found out 8 s later */
-			excuse(&w->excused,
-			       w->mono + for_ms + 5 * S + 8 * S + (int64_t)w->c.users / 2);
-			later(w, w->mono + for_ms, W_HEAL, 1000, 0, NULL);
+			sim_excuse(&w->excused,
+			           w->mono + for_ms + 5 * S + 8 * S + (int64_t)w->c.users / 2);
+			sim_later(w, w->mono + for_ms, W_HEAL, HEAL_ESC, 0, NULL);
 		}
 		break;
 	case F_FORGET:
-		trace(w, "presence server restarts empty");
+		sim_trace(w, "presence server restarts empty");
 		for (uint32_t u = 0; u < w->c.users; u++)
 			w->person[u].docs = 0;
-		px_engine_sip_lost(w->e, now(w));
-		excuse(&w->excused, w->mono + 5 * S + (int64_t)w->c.users);
+		px_engine_sip_lost(w->e, sim_now(w));
+		sim_excuse(&w->excused, w->mono + 5 * S + (int64_t)w->c.users);
 		for (uint32_t u = 0; u < w->c.users; u++)
 			compare(w, u, 1200);
 		break;
 	case F_THROTTLE:
 		if (w->cas[g].state == CAS_UP) {
-			struct px_user_view v;
-			trace(w, "cas %u throttles", g);
+			sim_trace(w, "cas %u throttles", g);
 			w->cas[g].state = CAS_BUSY;
-			for (uint32_t u = 0; u < w->c.users; u++)
-				if (px_engine_user(w->e, u, &v) && v.gateway == (int)g)
-					excuse(&w->person[u].excused,
-					       w->mono + MIN + 66 * S + 10 * S);
-			later(w, w->mono + MIN, W_HEAL, g, 0, NULL);
+			sim_excuse_users_of(w, g, w->mono + MIN + 66 * S + 10 * S);
+			sim_later(w, w->mono + MIN, W_HEAL, g, 0, NULL);
 		}
 		break;
 	case F_DENIED:
 		if (healthy(w) == w->c.gateways) {
-			trace(w, "account refused");
+			sim_trace(w, "account refused");
 			w->denied_from = w->mono;
 			for (g = 0; g < w->c.gateways; g++) {
 				w->cas[g].state = CAS_DENIES;
 				cut_streams(w, g);
-				later(w, w->mono + 20 * MIN, W_HEAL, g, 0, NULL);
+				sim_later(w, w->mono + 20 * MIN, W_HEAL, g, 0, NULL);
 			}
-			excuse(&w->excused, w->mono + 20 * MIN + 6 * MIN + recovery(w));
+			sim_excuse(&w->excused, w->mono + 20 * MIN + 6 * MIN + sim_recovery(w));
 		}
+		break;
+	case F_FORGED:
+		exchange(w)->forge(w);
+		break;
+	case F_DEAF:
+		if (!w->deaf) {
+			w->deaf = true;
+			sim_trace(w, "the listener can't be reached");
+			sim_later(w, w->mono + sim_between(w, 2 * MIN, 30 * MIN), W_HEAL,
+			          HEAL_LISTENER, 0, NULL);
+		}
+		break;
+	case F_KIND:
+		break_kind(w, g);
+		break;
+	case F_MOVE:
+		move_mailbox(w);
+		break;
+	case F_GAP:
+		sim_trace(w, "cas %u loses track of all events", g);
+		exchange(w)->gap(w, g);
+		break;
+	case F_SESSION:
+		sim_trace(w, "the session ends");
+		w->session_over = true;
+		/* everybody is told to go, and comes back */
+		sim_excuse(&w->excused, w->mono + 5 * S + sim_recovery(w));
 		break;
 	case FAULTS:
 		break;
@@ -872,18 +883,49 @@ static void fault(struct world *w, enum fault f)
 
 static void heal(struct world *w, uint64_t what)
 {
-	if (what == 1000) {
-		trace(w, "presence server back");
+	if (what == HEAL_ESC) {
+		sim_trace(w, "presence server back");
 		w->esc = ESC_UP;
 		return;
 	}
-	trace(w, "cas %u heals", (unsigned)what);
+	if (what == HEAL_LISTENER) {
+		sim_trace(w, "the listener is reached again");
+		w->deaf = false;
+		return;
+	}
+	if (what >= HEAL_KIND) {
+		sim_trace(w, "cas %u: everything works", (unsigned)(what - HEAL_KIND));
+		w->cas[what - HEAL_KIND].broken = 0;
+		w->cas[what - HEAL_KIND].mute = false;
+		return;
+	}
+	struct cas *cas = &w->cas[what];
+	if (w->c.versions && (cas->state == CAS_REFUSES || cas->state == CAS_HANGS) &&
+	    sim_rnd(w) % 2) {
+		cas->version = (unsigned)(sim_rnd(w) % sim_ews.backend->versions);
+		/* hung requests are the old one's; new probes find out */
+		sim_excuse_users_of(w, (unsigned)what, w->mono + 2 * MIN);
+	}
+	sim_trace(w, "cas %u heals, version %u", (unsigned)what, cas->version);
 	/* a request that hung there gets its end elsewhere */
-	w->cas[what].state = CAS_UP;
-	flush(w, (unsigned)what);
+	cas->state = CAS_UP;
+	if (exchange(w)->heal)
+		exchange(w)->heal(w, (unsigned)what);
 	w->denied_from = 0;
 	/* users are where they are: evenness was for the survivors */
 	w->even_at = 0;
+}
+
+/* Is it looked after as well as can be there? */
+static bool cared_for(const struct world *w, uint32_t u)
+{
+	struct px_user_view v;
+
+	if (!px_engine_user(w->e, u, &v) || v.gateway == PX_NO_GATEWAY)
+		return false;
+	return v.watch == PX_WATCH_FOLLOWED ||
+	       (v.watch == PX_WATCH_SWEPT &&
+	        px_engine_pool(w->e)->gateway[v.gateway].kind == PX_KIND_NONE);
 }
 
 static void check_even(struct world *w)
@@ -899,15 +941,16 @@ static void check_even(struct world *w)
 	uint32_t stranded = 0, unfollowed = 0;
 	for (uint32_t u = 0; u < w->c.users; u++) {
 		struct px_user_view v;
-		if (!px_engine_user(w->e, u, &v))
+		if (!px_engine_user(w->e, u, &v) || v.watch == PX_WATCH_PARKED)
 			continue;
 		stranded += v.gateway == PX_NO_GATEWAY || w->cas[v.gateway].state != CAS_UP;
-		unfollowed += v.watch != PX_WATCH_FOLLOWED;
+		unfollowed += !cared_for(w, u) && w->person[u].excused < w->mono;
 	}
 	if (stranded || unfollowed > 400)
-		complain(w, &w->r->violations,
-		         "a minute after a CAS died %u users are still there, %u are not followed",
-		         stranded, unfollowed);
+		sim_complain(
+		    w, &w->r->violations,
+		    "a minute after a CAS died %u users are still there, %u are not followed",
+		    stranded, unfollowed);
 	/* one that healed earlier starts with nobody, and takes nobody back */
 	for (unsigned g = 0; g < p->n; g++) {
 		if (w->cas[g].state != CAS_UP || w->cas[g].died)
@@ -916,7 +959,7 @@ static void check_even(struct world *w)
 		most = p->gateway[g].users > most ? p->gateway[g].users : most;
 	}
 	if (least != UINT32_MAX && (most - least) * 100 > w->c.users)
-		complain(w, &w->r->uneven, "survivors have %u to %u users", least, most);
+		sim_complain(w, &w->r->uneven, "survivors have %u to %u users", least, most);
 }
 
 static void check_herd(struct world *w)
@@ -935,18 +978,114 @@ static void check_herd(struct world *w)
 		first++;
 	/* a user whose turn was disturbed may come much later: the recovery is over when nineteen
 	 * in twenty are there */
-	uint64_t most_of = sum * 19 / 20;
+	uint64_t most_of = (sum < w->c.users ? sum : w->c.users) * 19 / 20;
 	sum = 0;
 	for (last = first; last < 399 && sum + w->per_second[last] < most_of; last++)
 		sum += w->per_second[last];
 	sum += w->per_second[last];
 	uint64_t mean = sum / (last - first + 1) + 1;
-	trace(w, "recovery: %llu Subscribes in %u s, mean %llu, most %u", (unsigned long long)sum,
-	      last - first + 1, (unsigned long long)mean, most);
+	w->r->most = most;
+	w->r->mean = (unsigned)mean;
+	sim_trace(w, "recovery: %llu in %u s, mean %llu, most %u", (unsigned long long)sum,
+	          last - first + 1, (unsigned long long)mean, most);
 	if (most > 2 * mean)
-		complain(w, &w->r->herds, "a second with %u Subscribes, mean %llu", most,
-		         (unsigned long long)mean);
+		sim_complain(w, &w->r->herds, "a second of a recovery with %u, mean %llu", most,
+		             (unsigned long long)mean);
 	w->recovering = false;
+}
+
+/* P5: when the pool is back everybody is followed in time. */
+static void check_back(struct world *w)
+{
+	uint32_t lost = 0, one = 0;
+
+	for (uint32_t u = 0; u < w->c.users; u++)
+		if (!cared_for(w, u) && w->person[u].excused <= w->mono) {
+			lost++;
+			one = u;
+		}
+	if (lost == 0) {
+		w->r->returned_ms = w->mono - w->recovery_from;
+		w->back_at = 0;
+	} else if (w->mono >= w->back_at) {
+		struct px_user_view v;
+		px_engine_user(w->e, one, &v);
+		sim_complain(w, &w->r->not_followed,
+		             "%u users are not followed %lld ms after the pool is back: %u is %s",
+		             lost, (long long)(w->mono - w->recovery_from), one,
+		             px_watch_state_name(v.watch));
+		w->back_at = 0;
+	}
+}
+
+static void check_start(struct world *w)
+{
+	for (uint32_t u = 0; u < w->c.users; u++)
+		if (!cared_for(w, u) || oracle(w, u) != seen(w, u))
+			return;
+	w->r->started_ms = w->mono - 1000;
+	w->r->started_http = w->r->http;
+	sim_trace(w, "everybody is there");
+}
+
+static void probe_starts(struct world *w, struct cas *c)
+{
+	const bool dead = c->state == CAS_REFUSES || c->state == CAS_HANGS;
+
+	if (dead && healthy(w) == 0 && px_engine_pool(w->e)->login == PX_LOGIN_OPEN &&
+	    w->mono - c->down_at > 130 * S && w->mono - c->probed_at < 29 * S)
+		sim_complain(w, &w->r->probes_over, "probes %lld ms apart",
+		             (long long)(w->mono - c->probed_at));
+	c->probed_at = w->mono;
+}
+
+static char *take(struct px_buf *b)
+{
+	char *data = b->data ? b->data : calloc(1, 1);
+
+	if (!data)
+		abort();
+	b->data = NULL;
+	b->len = 0;
+	return data;
+}
+
+static void http_starts(struct world *w, struct px_action *a)
+{
+	size_t slot = (uint32_t)a->http.id;
+	char anchor[256];
+
+	while (slot >= w->https) {
+		w->http = realloc(w->http, (w->https + 64) * sizeof *w->http);
+		if (!w->http)
+			abort();
+		memset(w->http + w->https, 0, 64 * sizeof *w->http);
+		w->https += 64;
+	}
+	struct http *h = &w->http[slot];
+	*h = (struct http){.id = a->http.id, .cas = (unsigned)a->http.gateway, .ask = a->http.ask};
+	h->target = take(&a->http.wire.target);
+	h->head = take(&a->http.wire.head);
+	h->body = take(&a->http.wire.body);
+	if (sscanf(h->head, "Anchor: %255s", anchor) == 1)
+		h->routed = sim_user(anchor);
+	w->r->http++;
+	w->r->asked[h->ask]++;
+	struct cas *c = &w->cas[h->cas];
+	if (h->ask != PX_ASK_STREAM && ++c->in_flight > 8 + 1)
+		sim_complain(w, &w->r->over_concurrency, "%u requests in flight at cas %u",
+		             c->in_flight, h->cas);
+	if (h->ask == PX_ASK_PROBE)
+		probe_starts(w, c);
+	else if (w->mono < c->quiet_until && w->mono > c->quiet_from)
+		sim_complain(w, &w->r->early, "%s %lld ms before the end of a pause",
+		             px_ask_name(h->ask), (long long)(c->quiet_until - w->mono));
+	const bool counts = w->c.kinds == PX_KIND_BIT(PX_KIND_NONE) ? h->ask == PX_ASK_READ
+	                                                            : h->ask == PX_ASK_SUBSCRIBE;
+	if (counts && w->recovering && w->mono >= w->recovery_from &&
+	    w->mono < w->recovery_from + 400 * S)
+		w->per_second[(w->mono - w->recovery_from) / S]++;
+	sim_later(w, w->mono + sim_between(w, 1, 5), W_HTTP_ARRIVES, h->id, 0, NULL);
 }
 
 /* ---- the run ---- */
@@ -958,38 +1097,11 @@ static void carry_out(struct world *w)
 
 	for (size_t i = 0; i < n; i++) {
 		switch (a[i].kind) {
-		case PX_DO_HTTP_START: {
-			size_t slot = (uint32_t)a[i].http.id;
-			while (slot >= w->https) {
-				w->http = realloc(w->http, (w->https + 64) * sizeof *w->http);
-				if (!w->http)
-					abort();
-				memset(w->http + w->https, 0, 64 * sizeof *w->http);
-				w->https += 64;
-			}
-			w->http[slot] = (struct http){.id = a[i].http.id,
-			                              .cas = (unsigned)a[i].http.gateway,
-			                              .ask = a[i].http.ask,
-			                              .body = a[i].http.wire.body.data};
-			char anchor[256];
-			if (sscanf(a[i].http.wire.head.data, "Anchor: %255s", anchor) == 1)
-				w->http[slot].routed = mailbox_user(anchor);
-			a[i].http.wire.body.data = NULL;
-			a[i].http.wire.body.len = 0;
-			w->r->http++;
-			struct cas *c = &w->cas[w->http[slot].cas];
-			if (a[i].http.ask != PX_ASK_STREAM && ++c->in_flight > 8 + 1)
-				complain(w, &w->r->over_concurrency,
-				         "%u requests in flight at cas %d", c->in_flight,
-				         a[i].http.gateway);
-			if (a[i].http.ask == PX_ASK_SUBSCRIBE && w->recovering &&
-			    w->mono >= w->recovery_from && w->mono < w->recovery_from + 400 * S)
-				w->per_second[(w->mono - w->recovery_from) / S]++;
-			later(w, w->mono + between(w, 1, 5), W_HTTP_ARRIVES, a[i].http.id, 0, NULL);
+		case PX_DO_HTTP_START:
+			http_starts(w, &a[i]);
 			break;
-		}
 		case PX_DO_HTTP_CANCEL: {
-			struct http *h = http_of(w, a[i].http_cancel);
+			struct http *h = sim_http(w, a[i].http_cancel);
 			if (h)
 				http_close(w, h);
 			break;
@@ -998,7 +1110,7 @@ static void carry_out(struct world *w)
 			sip_arrives(w, &a[i]);
 			break;
 		case PX_DO_LOG:
-			trace(w, "log %s", a[i].log.text);
+			sim_trace(w, "log %s", a[i].log.text);
 			break;
 		case PX_DO_SIP_MESSAGE:
 		case PX_DO_BOARD_PUT:
@@ -1008,6 +1120,16 @@ static void carry_out(struct world *w)
 		}
 	}
 	px_engine_actions_clear(w->e);
+}
+
+static void answer(struct world *w, uint64_t id)
+{
+	struct http *h = sim_http(w, id);
+
+	if (h && w->cas[h->cas].state != CAS_UP)
+		http_arrives(w, id);
+	else if (h)
+		exchange(w)->answer(w, id);
 }
 
 static void handle(struct world *w, struct event *ev)
@@ -1032,27 +1154,35 @@ static void handle(struct world *w, struct event *ev)
 		answer(w, ev->a);
 		break;
 	case W_HTTP_LOST:
-		http_done(w, ev->a, ev->b ? PX_HTTP_CUT : PX_HTTP_TIMEOUT, 0);
+		sim_http_fails(w, ev->a, ev->b ? PX_HTTP_CUT : PX_HTTP_TIMEOUT);
 		break;
 	case W_HEARTBEAT: {
-		struct http *h = http_of(w, ev->a);
+		struct http *h = sim_http(w, ev->a);
 		if (!h)
 			break;
 		if (w->cas[h->cas].state != CAS_HANGS)
-			say(w, ev->a, "A\n");
-		later(w, w->mono + HEARTBEAT, W_HEARTBEAT, ev->a, 0, NULL);
+			sim_say(w, ev->a, "A\n");
+		sim_later(w, w->mono + HEARTBEAT, W_HEARTBEAT, ev->a, 0, NULL);
 		break;
 	}
 	case W_STREAM_END: {
-		struct http *h = http_of(w, ev->a);
+		struct http *h = sim_http(w, ev->a);
 		if (!h || w->cas[h->cas].state == CAS_HANGS)
 			break;
-		say(w, ev->a, "Z\n");
-		http_done(w, ev->a, PX_HTTP_ANSWERED, 200);
+		sim_say(w, ev->a, "Z\n");
+		sim_http_status(w, ev->a, 200);
 		break;
 	}
 	case W_EVENT:
-		subscribers_hear(w, ev->b);
+		exchange(w)->event(w, ev->b);
+		break;
+	case W_CALL:
+		exchange(w)->call(w, (uint32_t)ev->a, ev->b);
+		break;
+	case W_LATE:
+		if (!w->deaf)
+			px_engine_notified(w->e, 0, ev->p, strlen(ev->p), sim_now(w));
+		free(ev->p);
 		break;
 	case W_SIP_DONE: {
 		struct px_sip_answer *a = ev->p;
@@ -1060,7 +1190,7 @@ static void handle(struct world *w, struct event *ev)
 		if (a->etag)
 			a->etag = text;
 		w->person[ev->b].in_flight = false;
-		px_engine_sip_done(w->e, ev->a, a, now(w));
+		px_engine_sip_done(w->e, ev->a, a, sim_now(w));
 		free(a);
 		break;
 	}
@@ -1081,7 +1211,7 @@ static void run(struct world *w, int64_t until)
 	int64_t checked = 0;
 
 	for (;;) {
-		int64_t due = px_engine_due(w->e, now(w)).ms;
+		int64_t due = px_engine_due(w->e, sim_now(w)).ms;
 		int64_t at = w->heap_n && w->heap[0].at < due ? w->heap[0].at : due;
 		if (at > until)
 			break;
@@ -1091,8 +1221,8 @@ static void run(struct world *w, int64_t until)
 			struct event ev = next(w);
 			handle(w, &ev);
 		}
-		px_engine_tick(w->e, now(w));
-		px_engine_pump(w->e, now(w));
+		px_engine_tick(w->e, sim_now(w));
+		px_engine_pump(w->e, sim_now(w));
 		carry_out(w);
 		w->r->steps++;
 		if (w->mono - checked >= 100) {
@@ -1102,6 +1232,10 @@ static void run(struct world *w, int64_t until)
 				check_even(w);
 			if (w->recovering && w->mono >= w->recovery_from + 300 * S)
 				check_herd(w);
+			if (w->back_at && w->mono >= w->recovery_from + S)
+				check_back(w);
+			if (!w->r->started_ms)
+				check_start(w);
 		}
 	}
 	w->mono = until;
@@ -1112,120 +1246,166 @@ static void change_rate(struct world *w, int64_t until)
 	double all = w->c.changes_per_user_day * w->c.users * (double)until / (double)DAY;
 
 	for (uint64_t i = 0; i < (uint64_t)all; i++)
-		later(w, between(w, 10 * MIN, until), W_CHANGE, 0, (uint32_t)(rnd(w) % w->c.users),
-		      NULL);
+		sim_later(w, sim_between(w, 10 * MIN, until), W_CHANGE, 0,
+		          (uint32_t)(sim_rnd(w) % w->c.users), NULL);
 }
 
-int sim_run(const struct sim_config *c, struct sim_report *out)
+static void begin(struct world *w)
 {
-	struct world *w = calloc(1, sizeof *w);
-	const char **name = calloc(c->gateways, sizeof *name);
-	unsigned *concurrency = calloc(c->gateways, sizeof *concurrency);
-	char *names = calloc(c->gateways, 16);
-	int64_t end = (int64_t)(c->days * (double)DAY);
+	const struct sim_config *c = &w->c;
+	char name[PX_GATEWAYS][16];
+	const char *names[PX_GATEWAYS];
+	unsigned concurrency[PX_GATEWAYS];
 
-	*out = (struct sim_report){0};
-	if (!w || !name || !concurrency || !names)
-		abort();
-	w->c = *c;
-	w->r = out;
-	w->rng = c->seed * 0x9e3779b97f4a7c15u + 88172645463325252u;
-	w->mono = 1000;
-	w->offset = EPOCH / HOUR * HOUR;
-	w->etags = 0x1000;
-	w->person = calloc(c->users, sizeof *w->person);
-	w->wrong = calloc(c->users, sizeof *w->wrong);
-	w->cas = calloc(c->gateways, sizeof *w->cas);
-	w->anchors = calloc(c->users, sizeof *w->anchors);
 	for (unsigned g = 0; g < c->gateways; g++) {
-		snprintf(names + 16 * g, 16, "cas%u", g);
-		name[g] = names + 16 * g;
+		snprintf(name[g], sizeof name[g], "cas%u", g);
+		names[g] = name[g];
 		concurrency[g] = 8;
+		if (c->versions) /* 2007, 2010, 2013, 2007, ... */
+			w->cas[g].version =
+			    sim_ews.backend->versions - 1 - g % sim_ews.backend->versions;
 	}
-	for (uint32_t u = 0; u < c->users; u++) {
-		for (int64_t d = -1; d <= (int64_t)c->days + 1; d++)
-			for (int64_t k = between(w, 2, 5); k > 0; k--)
-				add_meeting(w, u,
-				            w->mono + w->offset + d * DAY +
-				                between(w, 0, 95) * 15 * MIN,
-				            between(w, 1, 8) * 15 * MIN);
-		plan_boundary(w, u);
-	}
-	const struct px_engine_config ec = {
-	    .backend = &fake_backend,
-	    .map = px_map_default,
-	    .gateways = c->gateways,
-	    .gateway_name = name,
-	    .gateway_concurrency = concurrency,
-	    .kinds = PX_KIND_BIT(c->no_subscriptions ? PX_KIND_NONE : PX_KIND_STREAM),
-	    .horizon_s = 172800,
-	    .resync_s = 3600,
-	    .stale_after_s = 3600,
-	    .publish_expires = 3600,
-	    .publish_window = 200,
-	    .presence_servers = 1,
-	    .users_max = c->users,
-	    .log_level = c->trace ? PX_LOG_DEBUG : PX_LOG_ERROR,
-	    .seed = c->seed};
-	w->e = px_engine_new(&ec, now(w));
+	const struct px_engine_config ec = {.backend = exchange(w)->backend,
+	                                    .map = px_map_default,
+	                                    .gateways = c->gateways,
+	                                    .gateway_name = names,
+	                                    .gateway_concurrency = concurrency,
+	                                    .kinds = c->webdav  ? PX_KIND_BIT(PX_KIND_PULL)
+	                                             : c->kinds ? c->kinds
+	                                                        : PX_KIND_BIT(PX_KIND_STREAM),
+	                                    .callback = c->webdav ? "httpu://192.0.2.1:50020/token/"
+	                                                          : "http://192.0.2.1/token/",
+	                                    .horizon_s = 172800,
+	                                    .resync_s = RESYNC_MS / S,
+	                                    .stale_after_s = 3600,
+	                                    .publish_expires = 3600,
+	                                    .publish_window = 200,
+	                                    .presence_servers = 1,
+	                                    .users_max = c->users,
+	                                    .log_level = c->trace ? PX_LOG_DEBUG : PX_LOG_ERROR,
+	                                    .seed = c->seed};
+	w->e = px_engine_new(&ec, sim_now(w));
 	if (!w->e)
 		abort();
-	/* 10 s, and the pace, until everybody is there */
-	w->excused = w->mono + 10 * S + (int64_t)c->users;
+	/* 10 s, and the pace, until everybody is there; one by one over WebDAV, two requests each */
+	w->excused = w->mono + 10 * S + (int64_t)c->users * (c->webdav ? 20 : 1);
+	if (c->versions) /* what each server is must be found, and some are swept until it is */
+		sim_excuse(&w->excused, w->mono + MIN);
 	for (uint32_t u = 0; u < c->users; u++) {
 		char key[64];
 		snprintf(key, sizeof key, "u%u@example.test", u);
-		if (px_engine_user_put(w->e, key, key, true, now(w)) != u)
-			complain(w, &out->violations, "user %u has another id", u);
+		if (px_engine_user_put(w->e, key, key, true, sim_now(w)) != u)
+			sim_complain(w, &w->r->violations, "user %u has another id", u);
 		compare(w, u, 1200);
 	}
-	change_rate(w, end);
-	for (enum fault f = 0; f < FAULTS; f++)
-		plan_fault(w, f);
-	run(w, end);
+}
 
-	/* heal everything, wait, and nobody may be lost */
-	w->c.lost_answers = 0;
+/* Everything is healed, and nobody may be lost. */
+static void finish(struct world *w, int64_t end)
+{
+	const struct sim_config *c = &w->c;
+
+	w->c.lost_answers = w->c.codes = w->c.calls_lost = 0;
+	w->deaf = w->session_over = false;
 	for (size_t i = 0; i < w->heap_n; i++)
 		if (w->heap[i].what == W_FAULT || w->heap[i].what == W_HEAL)
 			w->heap[i].what = W_STEP;
-	for (unsigned g = 0; g < c->gateways; g++)
+	for (unsigned g = 0; g < c->gateways; g++) {
 		w->cas[g].state = CAS_UP;
+		w->cas[g].broken = 0;
+		w->cas[g].mute = false;
+	}
 	w->esc = ESC_UP;
-	run(w, end + 12 * MIN);
+	/* who was refused alone is tried again in an hour */
+	run(w, end + (w->coded ? 64 : 12) * MIN);
 	/* a stream that is just being reopened has its users back within seconds */
 	bool *once = calloc(c->users, sizeof *once);
-	enum px_watch_state want = c->no_subscriptions ? PX_WATCH_SWEPT : PX_WATCH_FOLLOWED;
 	if (!once)
 		abort();
 	for (int look = 0; look < 2; look++) {
 		for (uint32_t u = 0; u < c->users; u++) {
 			struct px_user_view v;
-			bool lost = !px_engine_user(w->e, u, &v) || v.watch != want;
-			if (look && lost && once[u])
-				complain(w, &out->not_followed, "user %u is %s at the end", u,
-				         px_watch_state_name(v.watch));
+			bool lost = !cared_for(w, u);
+
+			if (look && lost && once[u] && px_engine_user(w->e, u, &v))
+				sim_complain(w, &w->r->not_followed, "user %u is %s at the end", u,
+				             px_watch_state_name(v.watch));
 			once[u] = lost;
 			if (look && oracle(w, u) != seen(w, u) && !w->person[u].wrong_since)
-				complain(w, &out->not_right,
-				         "user %u shows %s, should be %s at the end", u,
-				         px_presence_name(seen(w, u)),
-				         px_presence_name(oracle(w, u)));
+				sim_complain(w, &w->r->not_right,
+				             "user %u shows %s, should be %s at the end", u,
+				             px_presence_name(seen(w, u)),
+				             px_presence_name(oracle(w, u)));
 		}
 		run(w, w->mono + 20 * S);
 	}
 	free(once);
+}
+
+int sim_run(const struct sim_config *c, struct sim_report *out)
+{
+	struct world *w = calloc(1, sizeof *w);
+	int64_t end = (int64_t)(c->days * (double)DAY);
+
+	*out = (struct sim_report){0};
+	if (!w)
+		abort();
+	w->c = *c;
+	w->coded = c->codes > 0;
+	w->r = out;
+	w->rng = c->seed * 0x9e3779b97f4a7c15u + 88172645463325252u;
+	w->mono = 1000;
+	w->offset = EPOCH / HOUR * HOUR;
+	w->etags = 0x1000;
+	w->table = c->webdav ? px_webdav_table : px_ews_table;
+	w->rows = c->webdav ? px_webdav_rows : px_ews_rows;
+	out->codes = (unsigned)w->rows;
+	w->code_seen = calloc(w->rows, sizeof *w->code_seen);
+	w->person = calloc(c->users, sizeof *w->person);
+	w->wrong = calloc(c->users, sizeof *w->wrong);
+	w->cas = calloc(c->gateways, sizeof *w->cas);
+	w->anchors = calloc(c->users, sizeof *w->anchors);
+	if (!w->code_seen || !w->person || !w->wrong || !w->cas || !w->anchors ||
+	    c->gateways > PX_GATEWAYS)
+		abort();
+	for (uint32_t u = 0; u < c->users; u++) {
+		for (int64_t d = -1; d <= (int64_t)c->days + 1; d++)
+			for (int64_t k = sim_between(w, 2, 5); k > 0; k--)
+				add_meeting(w, u,
+				            w->mono + w->offset + d * DAY +
+				                sim_between(w, 0, 95) * 15 * MIN,
+				            sim_between(w, 1, 8) * 15 * MIN);
+		plan_boundary(w, u);
+	}
+	begin(w);
+	change_rate(w, end);
+	for (enum fault f = 0; f < FAULTS; f++)
+		plan_fault(w, f);
+	if (c->pool_dies_at > 0)
+		sim_later(w, w->mono + (int64_t)(c->pool_dies_at * (double)DAY), W_FAULT,
+		          F_POOL_ONCE, 0, NULL);
+	run(w, end);
+	finish(w, end);
 	struct px_engine_counts counts = px_engine_counts(w->e);
 	out->reads = counts.reads;
 	out->subscribes = counts.subscribes;
+	for (uint32_t u = 0; u < c->users; u++) {
+		struct px_user_view v;
+		if (px_engine_user(w->e, u, &v))
+			out->kind[v.watch == PX_WATCH_SWEPT ? PX_KIND_NONE : v.kind]++;
+	}
 
 	px_engine_free(w->e);
 	while (w->heap_n) {
 		struct event ev = next(w);
-		free(ev.what == W_SIP_DONE ? ev.p : NULL);
+		free(ev.what == W_SIP_DONE || ev.what == W_LATE ? ev.p : NULL);
 	}
-	for (size_t i = 0; i < w->https; i++)
+	for (size_t i = 0; i < w->https; i++) {
+		free(w->http[i].target);
+		free(w->http[i].head);
 		free(w->http[i].body);
+		free(w->http[i].member);
+	}
 	free(w->heap);
 	free(w->http);
 	free(w->sub);
@@ -1233,9 +1413,7 @@ int sim_run(const struct sim_config *c, struct sim_report *out)
 	free(w->wrong);
 	free(w->cas);
 	free(w->anchors);
+	free(w->code_seen);
 	free(w);
-	free(name);
-	free(names);
-	free(concurrency);
 	return 0;
 }
