@@ -16,9 +16,10 @@ from .process import free_port
 class LossyRelay:
     """Passes packets on to 127.0.0.1:port and answers back, each `delay_s` later; `loss` of them, of both ways,
     never. It looks at what passes: problems tells of a user with two PUBLISH in flight, that is, another one before
-    the final answer to the last has reached the sender, or `timeout_s` have passed."""
+    the final answer to the last has reached the sender, or `timeout_s` have passed: the shorter of the worker's two limits,
+    which holds for a probe while the server counts as down."""
 
-    def __init__(self, port, loss=0.1, delay_s=0.2, timeout_s=8, seed=1):
+    def __init__(self, port, loss=0.1, delay_s=0.2, timeout_s=3, seed=1):
         self.to = ("127.0.0.1", port)
         self.port = free_port()
         self.loss, self.delay_s, self.timeout_s = loss, delay_s, timeout_s
