@@ -415,7 +415,7 @@ static void turn(void *arg, struct px_now now)
 		char key[64];
 
 		snprintf(key, sizeof key, "ok%u@example.test", b.sent);
-		send_one(b.sent++, key, b.body, 5000);
+		send_one(b.sent++, key, b.body, 30000);
 	}
 	if (b.total == 0 || b.done >= b.total)
 		px_loop_stop(b.loop);

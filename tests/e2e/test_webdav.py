@@ -218,7 +218,7 @@ def test_a_flood_of_forged_notifications(place):
         wait_until(lambda: place.proxy.stats()["strays"] >= strays + 300, 10,
                    lambda: f"{sent[0]} strays are counted: {place.proxy.stats()}")
         now = place.requests("old")
-        assert now["SEARCH"] == before["SEARCH"]
+        assert now["SEARCH"] <= before["SEARCH"] + 3, "more than what came before had left to read"
         assert now["POLL"] <= before["POLL"] + 3, "more than the slow POLL"
         meeting = place.meet("old", 4, "-60", "+3600")
         place.wait_state("old", 4, "busy")

@@ -3,6 +3,7 @@
 
 import atexit
 import os
+import random
 import re
 import signal
 import socket
@@ -27,27 +28,18 @@ FINDING = re.compile(r"(ERROR: (Address|Leak)Sanitizer|runtime error: |Sanitizer
 
 
 def free_port():
-    """A port on 127.0.0.1 that neither UDP nor TCP has in use now."""
+    """A port on 127.0.0.1 that neither UDP nor TCP has in use now, and that the kernel gives to nobody
+    who asks for any: it takes those from 32768 on."""
     while True:
+        port = random.SystemRandom().randrange(10000, 32768)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, \
                 socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-
-
-# Limits are written for a machine that does nothing else; how fast it is, is make bench's business.
-PATIENCE = 3
-
-
-def own_address(number=0):
-    """An address on loopback of this process alone: where a port is bound long after it was chosen, no other
-    test has taken it meanwhile."""
-    return f"127.{100 + number}.{os.getpid() // 254 % 256}.{os.getpid() % 254 + 1}"
 
 
 def wait_until(condition, timeout, what):
