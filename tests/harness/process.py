@@ -42,6 +42,16 @@ def free_port():
             return port
 
 
+def own_address(number=0):
+    """An address on loopback of this process alone: where a port is bound long after it was chosen, no other
+    test has taken it meanwhile."""
+    return f"127.{100 + number}.{os.getpid() // 254 % 256}.{os.getpid() % 254 + 1}"
+
+
+# Limits are written for a machine that does nothing else; how fast it is, is make bench's business.
+PATIENCE = 3
+
+
 def wait_until(condition, timeout, what):
     """Returns the first true value of condition(); AssertionError after timeout seconds, or PATIENCE
     times that on a machine with more to do. what: the words for it, or a function that finds them
