@@ -65,7 +65,6 @@ struct px_live {
 	size_t wants, room, at;
 	uint32_t id;                /* REMOVING goes on there */
 	bool whole[PX_FROM_DB + 1]; /* the source was read, and whoever isn't in it goes */
-	bool loading;
 	enum px_board_origin reading;
 	unsigned kept; /* wrong lines whose user is known */
 
@@ -358,26 +357,6 @@ static int want_settings(struct px_live *l)
 	l->settings->user = NULL;
 	l->settings->users = 0;
 	return err;
-}
-
-int px_live_load(struct px_live *l, struct px_now now)
-{
-	int err, wrong;
-
-	begin_report(l);
-	l->pass = 1;
-	l->text = px_buf_new(UINT32_MAX - 1);
-	memset(l->whole, 0, sizeof l->whole);
-	err = want_settings(l);
-	wrong = err < 0 ? err : want_file(l);
-	err = wrong < 0 ? wrong : want_table(l);
-	wrong = err < 0 ? err : wrong + err;
-	for (err = wrong; err >= 0 && l->at < l->wants; l->at++)
-		err = put(l, &l->wanted[l->at], now);
-	forget_wanted(l);
-	/* the settings' text and lists may have been larger than all that follows */
-	malloc_trim(0);
-	return err < 0 ? err : wrong;
 }
 
 int64_t px_live_switch(struct px_live *l, const char *key, const char *mailbox, bool on,
@@ -941,6 +920,52 @@ void px_live_turn(struct px_live *l, struct px_now now)
 		}
 		end(l, now);
 	}
+}
+
+/* ---- the start ---- */
+
+int px_live_recall(struct px_live *l, const struct px_board_user *u, struct px_now now)
+{
+	const int64_t id = px_engine_user_put(l->engine, u->key, u->mailbox, u->state.on, now);
+
+	if (id < 0)
+		return (int)id;
+	px_engine_user_quiet(l->engine, u->key, u->state.quiet, now);
+	return px_live_claim(l, (uint32_t)id, (enum px_board_origin)u->state.origin);
+}
+
+int px_live_load(struct px_live *l, bool resumed, struct px_now now)
+{
+	int err, file, table;
+
+	begin_report(l);
+	l->pass++;
+	l->text = px_buf_new(UINT32_MAX - 1);
+	memset(l->whole, 0, sizeof l->whole);
+	l->whole[PX_FROM_CFG] = true;
+	err = want_settings(l);
+	file = want_file(l);
+	table = want_table(l);
+	/* nobody meant anything by a crash: what can't be read then changes nothing */
+	if (err == 0 && !resumed)
+		err = file < 0 ? file : table < 0 ? table : 0;
+	for (; err == 0 && l->at < l->wants; l->at++)
+		err = put(l, &l->wanted[l->at], now);
+	if (resumed)
+		doubt(l);
+	forget_wanted(l);
+	/* the settings' text and lists may have been larger than all that follows */
+	malloc_trim(0);
+	l->last_complaints = l->complaints;
+	return err < 0 ? err : (file > 0 ? file : 0) + (table > 0 ? table : 0);
+}
+
+unsigned px_live_settle(struct px_live *l, struct px_now now)
+{
+	l->id = 0;
+	for (l->phase = REMOVING; l->phase != IDLE;)
+		remove_some(l, now);
+	return l->removed_users;
 }
 
 /* ---- making and ending ---- */

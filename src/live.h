@@ -37,8 +37,15 @@ struct px_live_config {
 int px_live_new(struct px_live **out, const struct px_live_config *c);
 void px_live_free(struct px_live *l); /* NULL is fine */
 
-/* All users of all sources, at the start. How many lines of users_file were wrong, or a negative errno; what is wrong was logged. */
-int px_live_load(struct px_live *l, struct px_now now);
+/* A user of a former process, as it left him: before load(), which then finds him there as a reload would. His mailbox must be known. 0 or a negative errno. */
+int px_live_recall(struct px_live *l, const struct px_board_user *u, struct px_now now);
+/*
+ * All users of all sources, at the start. resumed: of a worker after another, whose users were recalled; sources are then believed as in a reload, and one
+ * that can't be read changes nothing. How many lines were wrong, or a negative errno; what is wrong was logged.
+ */
+int px_live_load(struct px_live *l, bool resumed, struct px_now now);
+/* Removes who was recalled and isn't wanted any more: after load(), when the engine knows what still stands for him. How many they were. */
+unsigned px_live_settle(struct px_live *l, struct px_now now);
 
 #define PX_LIVE_MANY 10 /* users */
 

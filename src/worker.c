@@ -136,21 +136,27 @@ static int gateway_by_hash(const struct worker *w, uint32_t hash)
 	return PX_NO_GATEWAY;
 }
 
+/*
+ * Who was followed is there before what is wanted is read. The state_file tells this only of those whom a command switched: whoever starts the
+ * proxy means what its files say.
+ */
+static void recall(void *arg, const struct px_board_user *u)
+{
+	struct worker *w = arg;
+
+	if (u->mailbox[0] && (u->state.origin >= PX_FROM_RPC || (w->former && u->state.on)))
+		px_live_recall(w->live, u, px_loop_now(w->loop));
+}
+
 static void restore_user(void *arg, const struct px_board_user *u)
 {
 	struct worker *w = arg;
 	const struct px_now now = px_loop_now(w->loop);
-	const bool listed = px_engine_user_find(w->engine, u->key) >= 0;
 	struct px_told told = {.floor = u->state.reminded_floor};
-	bool known = listed;
-	int64_t id;
+	int64_t id = px_engine_user_find(w->engine, u->key);
+	const bool known = id >= 0;
+	struct px_user_view v;
 
-	if (u->state.origin >= PX_FROM_RPC && u->mailbox[0]) {
-		/* a command switched this user: that holds, whatever settings and file say */
-		id = px_engine_user_put(w->engine, u->key, u->mailbox, u->state.on, now);
-		known = id >= 0 && px_live_claim(w->live, (uint32_t)id,
-		                                 (enum px_board_origin)u->state.origin) == 0;
-	}
 	if (!known) {
 		/* not a user any more: what still stands for it is withdrawn, then it is forgotten
 		 */
@@ -163,24 +169,25 @@ static void restore_user(void *arg, const struct px_board_user *u)
 			return;
 		}
 	}
-	const struct px_known k = {.gateway = gateway_by_hash(w, u->state.gateway),
-	                           .kind = (enum px_kind)u->state.kind,
-	                           .minutes = u->state.minutes,
-	                           .subscription = u->subscription[0] ? u->subscription : NULL,
-	                           .watermark =
-	                               u->watermark ? u->subscription + u->watermark : NULL,
-	                           .etag = u->etag[0] ? u->etag : NULL,
-	                           .unsure = u->state.unsure,
-	                           .lapses = {(int64_t)u->state.lapses * 1000}};
+	/* a subscription is to a mailbox, which may be another one now */
+	const bool same =
+	    px_engine_user(w->engine, (uint32_t)id, &v) && strcmp(v.mailbox, u->mailbox) == 0;
+	const struct px_known k = {
+	    .gateway = gateway_by_hash(w, u->state.gateway),
+	    .kind = (enum px_kind)u->state.kind,
+	    .minutes = u->state.minutes,
+	    .subscription = same && u->subscription[0] ? u->subscription : NULL,
+	    .watermark = u->watermark ? u->subscription + u->watermark : NULL,
+	    .etag = u->etag[0] ? u->etag : NULL,
+	    .unsure = u->state.unsure,
+	    .lapses = {(int64_t)u->state.lapses * 1000}};
 	px_engine_user_restore(w->engine, u->key, &k, now);
 	memcpy(told.start, u->state.reminded, sizeof told.start);
 	px_engine_user_told(w->engine, u->key, &told);
-	if (!listed) /* else settings or file say it */
-		px_engine_user_quiet(w->engine, u->key, u->state.quiet, now);
-	if (!known)
-		px_engine_user_remove(w->engine, u->key, now);
-	else
+	if (known)
 		w->loaded++;
+	else
+		px_engine_user_remove(w->engine, u->key, now);
 }
 
 /* As the state_file tells: it may be old. */
@@ -1094,7 +1101,11 @@ static int load(struct worker *w, const struct options *o, struct px_now now)
 		px_board_each_gateway(w->board, restore_gateway, w);
 	else if (w->saved)
 		px_state_gateways(w->saved, restore_gateway, w);
-	err = px_live_load(w->live, now);
+	if (w->former)
+		px_board_each(w->board, recall, w);
+	else if (w->saved)
+		px_state_users(w->saved, recall, w);
+	err = px_live_load(w->live, w->former, now);
 	w->wrong = err > 0 ? (unsigned)err : 0;
 	return err < 0 ? err : 0;
 }
@@ -1148,7 +1159,7 @@ static void run(struct worker *w)
 {
 	const struct px_now now = px_loop_now(w->loop);
 	const struct px_engine_counts c = px_engine_counts(w->engine);
-	unsigned gateways = 0;
+	unsigned gateways = 0, gone;
 
 	for (unsigned i = 0; i < px_engine_pool(w->engine)->n; i++)
 		gateways += px_engine_pool(w->engine)->gateway[i].health != PX_GW_LEAVING;
@@ -1157,6 +1168,7 @@ static void run(struct worker *w)
 		px_board_each(w->board, restore_user, w);
 	else if (w->saved)
 		px_state_users(w->saved, restore_saved, w);
+	gone = px_live_settle(w->live, now);
 	px_state_forget(w->saved);
 	w->saved = NULL;
 	if (w->state_path)
@@ -1164,8 +1176,8 @@ static void run(struct worker *w)
 	px_log(PX_LOG_NOTICE,
 	       "start version=" PX_VERSION
 	       " users=%u gateways=%u presence_servers=%u taken_over=%u",
-	       c.users, gateways, w->servers, w->loaded);
-	if (c.users == 0)
+	       c.users - gone, gateways, w->servers, w->loaded - gone);
+	if (c.users == gone)
 		px_log(PX_LOG_WARN, "there are no users; give user or users_file");
 	w->beat_at = now.mono;
 	w->stats_at = px_after(now, STATS_MS);

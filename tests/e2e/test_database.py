@@ -110,6 +110,11 @@ def test_users_come_and_go_with_the_table(folder, sim, database):
         said = p.rpc("pua_exchange.reload")
         assert "db_table: 2 of its 2 users would go" in said["wrong"] and said["removed"] == "0"
         assert p.fault("pua_exchange.reload", "everything")[0] == 400
+        # nor by the next worker
+        p.restart_worker(signal.SIGKILL)
+        p.wait_followed(3)
+        assert origins(p) == {AORS[0]: "db", AORS[4]: "cfg", AORS[5]: "db"}
+        assert p.stats()["reload_wrong"] == 1
         db.write([(AORS[0], None, 1, 1), (AORS[5], None, 1, 1)])
         # the next worker finds what was read last
         assert p.rpc("pua_exchange.reload")["wrong"] == ""

@@ -82,3 +82,51 @@ def test_other_settings_after_the_restart(world):
                {aor: cas for aor, cas in homes.items() if aor != gone}, 15, lambda: w.log())
     assert len(w.presence.standing) == 5
     board.close()
+
+
+def test_files_that_were_spoiled_before_the_restart(world, folder):
+    """Nobody meant anything by a crash: a users_file that was emptied, cut short, taken away or spoiled
+    since takes nobody away, over several restarts; what it does say counts."""
+    file = folder / "users"
+    w = world(users=14, cas=2, users_file=file)
+    w.settings["user"] = w.aors[12:]
+    w.worker.write(w.settings)
+
+    def write(aors, more=""):
+        file.write_text(more + "".join(f"{aor}\n" for aor in aors))
+
+    write(w.aors[:12])
+    board = Board(w)
+    board.start()
+    w.wait_followed(w.aors)
+    w.wait_right(w.aors)
+    homes = w.homes()
+    for spoil, words in ((lambda: write([]), "users_file: 12 of its 12 users would go"),
+                         (lambda: write(w.aors[:2]), "users_file: 10 of its 12 users would go"),
+                         (lambda: write(w.aors[:2], "nobody\n"), "nobody is not an AoR"),
+                         (lambda: write(w.aors[1:12], f"{w.aors[0]},,maybe\n"), "users_file: line 1"),
+                         (file.unlink, "users_file")):
+        spoil()
+        w.worker.kill()
+        # what changes meanwhile is shown afterwards
+        mark, before = w.mark(), len(w.presence.publishes)
+        w.meet(w.aors[len(w.presence.publishes) % 12], "-60", "+3600")
+        board.start()
+        assert "users=14 " in w.wait_said(" start ", since=mark)[0] and w.said(words, mark), w.log()
+        w.wait_followed(w.aors)
+        w.wait_right(w.aors)
+        assert w.homes() == homes
+        assert all(one.op not in ("initial", "remove") for one in w.presence.publishes[before:])
+        assert len(w.presence.standing) == 14
+    # fewer than ten is believed, as is another mailbox: what was subscribed to isn't it any more
+    write(w.aors[1:10] + [f"{w.aors[10]},{w.aors[0]}"])
+    mark = w.mark()
+    w.worker.kill()
+    board.start()
+    assert "users=12 " in w.wait_said(" start ", since=mark)[0], w.log()
+    wait_until(lambda: len(w.presence.standing) == 12, 5, lambda: f"two are withdrawn\n{w.log()}")
+    w.wait_followed(w.aors[:10] + w.aors[12:])
+    w.meet(w.aors[0], "-60", "+3600", "oof")
+    wait_until(lambda: w.presence.states([w.aors[10]])[w.aors[10]] == "away", 8,
+               lambda: f"another mailbox's\n{w.log()}")
+    board.close()
