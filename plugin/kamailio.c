@@ -4,6 +4,7 @@
  * statistics, script functions, $exchange(...), event routes. The only file that includes Kamailio's
  * headers; what it does is in the others.
  */
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -496,15 +497,35 @@ static void update_cfg(void)
 	cfg_update();
 }
 
+/* Kamailio's handler takes a SIGTERM that comes before a new process knows that it isn't the main one for one to the main
+ * one: it is lost, and Kamailio waits a minute for the process to end. before: the mask to go back to; in the parent that
+ * is done already. */
+static int fork_one(int rank, char *description, sigset_t *before)
+{
+	sigset_t end;
+	int pid;
+
+	sigemptyset(&end);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGINT);
+	sigprocmask(SIG_BLOCK, &end, before);
+	pid = fork_process(rank, description, 0);
+	if (pid != 0)
+		sigprocmask(SIG_SETMASK, before, NULL);
+	if (pid < 0)
+		LM_ERR("%s: the process can't be forked\n", description);
+	return pid;
+}
+
 /* The process in which the routes of events run, like those of requests. */
 static int fork_events(void)
 {
-	const int pid = fork_process(PROC_XWORKER, "Exchange presence events", 0);
+	sigset_t before;
+	const int pid = fork_one(PROC_XWORKER, "Exchange presence events", &before);
 
-	if (pid < 0)
-		LM_ERR("the process for events can't be forked\n");
 	if (pid != 0)
 		return pid < 0 ? -1 : 0;
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	if (cfg_child_init())
 		_exit(1);
 	px_events_run(&module, run_event, update_cfg);
@@ -513,12 +534,12 @@ static int fork_events(void)
 static int fork_supervisor(void)
 {
 	const pid_t main_pid = getpid();
-	const int pid = fork_process(PROC_NOCHLDINIT, "Exchange presence supervisor", 0);
+	sigset_t before;
+	const int pid = fork_one(PROC_NOCHLDINIT, "Exchange presence supervisor", &before);
 
-	if (pid < 0)
-		LM_ERR("the supervisor can't be forked\n");
 	if (pid != 0)
 		return pid < 0 ? -1 : 0;
+	/* which takes what is blocked from a descriptor */
 	px_module_supervise(&module, main_pid, begin_cfg, update_cfg);
 	_exit(0);
 }
