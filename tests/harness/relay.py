@@ -16,8 +16,9 @@ from .process import free_port
 class LossyRelay:
     """Passes packets on to 127.0.0.1:port and answers back, each `delay_s` later; `loss` of them, of both ways,
     never. It looks at what passes: problems tells of a user with two PUBLISH in flight, that is, another one before
-    the final answer to the last has reached the sender, or `timeout_s` have passed: the shorter of the worker's two limits,
-    which holds for a probe while the server counts as down."""
+    the final answer to the last was sent to the sender, or `timeout_s` have passed: the shorter of the worker's two limits,
+    which holds for a probe while the server counts as down. A copy of a request that crosses its answer opens nothing
+    again."""
 
     def __init__(self, port, loss=0.1, delay_s=0.2, timeout_s=3, seed=1):
         self.to = ("127.0.0.1", port)
@@ -27,6 +28,7 @@ class LossyRelay:
         self.passed = self.lost = 0
         self.problems = []
         self.open = {}  # Call-ID -> (branch, since)
+        self.answered = set()  # branches
         self.number = itertools.count()
         self.later = []  # (when, number, socket, packet, to)
         self.back = {}  # towards the server -> the client it is for
@@ -88,14 +90,15 @@ class LossyRelay:
         call, branch = self._who(packet)
         before, since = self.open.get(call, (None, 0))
         now = time.monotonic()
-        if before not in (None, branch) and now - since < self.timeout_s - 0.1:
+        if branch not in self.answered and before not in (None, branch) and now - since < self.timeout_s - 0.1:
             self.problems.append(f"two in flight: {call.decode()} {now - since:.2f} s after another")
-        if before != branch:
+        if before != branch and branch not in self.answered:
             self.open[call] = branch, now
 
     def _answered(self, packet):
         if not packet.startswith(b"SIP/2.0 1"):
             call, branch = self._who(packet)
+            self.answered.add(branch)
             if self.open.get(call, (None,))[0] == branch:
                 del self.open[call]
 
