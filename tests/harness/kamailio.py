@@ -22,10 +22,26 @@ OPTIONS = (
 )
 
 
+def children(pid):
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def waits(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except OSError:
+        return False
+
+
 class Kamailio:
     """folder: where its configuration, run directory and log go; the path must be short (UNIX
     sockets). clean_s: how often it looks for publications that have expired. It can be stopped and
     started again: it keeps its port and forgets everything else."""
+
+    listen = ("udp", "tcp")
 
     def __init__(self, folder, port=None, clean_s=10, processes=4):
         self.folder = Path(folder)
@@ -33,6 +49,7 @@ class Kamailio:
         self.clean_s = clean_s
         self.processes = processes
         self.process = None
+        self.waited = set()
 
     @staticmethod
     def program():
@@ -73,16 +90,24 @@ class Kamailio:
         return self
 
     def answers(self):
+        """By TCP, if it listens there: the process that takes connections is the last one that is forked. And each
+        process has begun to wait for something: one that hasn't run since it was forked would lose the SIGTERM of a
+        stop, which then waits a minute for it."""
         assert self.process.running(), f"kamailio ended\n{self.process.tail()}"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        tcp = "tcp" in self.listen
+        text = OPTIONS.replace("/UDP", "/TCP") if tcp else OPTIONS
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as s:
             s.bind(("127.0.0.1", 0))
-            s.settimeout(0.2)
+            s.settimeout(1)
             try:
                 s.connect(("127.0.0.1", self.port))
-                s.send(OPTIONS.format(port=self.port, own=s.getsockname()[1]).encode())
-                return s.recv(4096).startswith(b"SIP/2.0 200")
+                s.send(text.format(port=self.port, own=s.getsockname()[1]).encode())
+                answered = s.recv(4096).startswith(b"SIP/2.0 200")
             except OSError:
                 return False
+        now = children(self.process.pid)
+        self.waited |= {pid for pid in now if waits(pid)}
+        return answered and self.waited.issuperset(now)
 
     def rpc(self, method, *params):
         """The result of a JSON-RPC command, as kamcmd would show it."""
@@ -102,8 +127,7 @@ class Kamailio:
 
     def kill(self):
         """Ends main and its children without a word, as a crash would."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        pids = [int(pid) for pid in children.read_text().split()]
+        pids = children(self.process.pid)
         self.process.kill()
         for pid in pids:
             try:

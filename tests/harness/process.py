@@ -109,7 +109,8 @@ class Process:
         self.child.send_signal(signum)
 
     def wait(self, timeout):
-        """Its exit status, when it ends within timeout seconds; AssertionError otherwise."""
+        """Its exit status, when it ends within timeout seconds, or PATIENCE times that; AssertionError otherwise."""
+        timeout *= PATIENCE
         try:
             status = self.child.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -13,7 +13,7 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from .kamailio import OPTIONS, Kamailio
+from .kamailio import OPTIONS, Kamailio, children
 from .process import BUILD, ROOT, free_port, wait_until
 
 SAMPLE = ROOT / "plugin" / "kamailio.cfg.sample"
@@ -24,13 +24,6 @@ WORKER = BUILD / "pua_exchange_worker"
 def quoted(value):
     """A value as it stands in double quotes in Kamailio's configuration."""
     return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def children(pid):
-    try:
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def everybody(pid):

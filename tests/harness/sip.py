@@ -7,6 +7,8 @@ import socket
 import threading
 import time
 
+from .process import PATIENCE
+
 _unique = itertools.count(1)
 
 
@@ -151,7 +153,7 @@ class Phone:
             f"Call-ID: register-{self.port}", f"CSeq: {n} REGISTER",
             f"Contact: <sip:{user}@127.0.0.1:{self.port}>;expires={expires}",
             "Content-Length: 0", "", ""]).encode(), ("127.0.0.1", self.server))
-        assert self.registered.wait(5), f"{self.aor} isn't registered"
+        assert self.registered.wait(5 * PATIENCE), f"{self.aor} isn't registered"
         return self
 
     @property
@@ -191,7 +193,7 @@ class Subscriber:
     def __init__(self, port, aor):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
-        self.socket.settimeout(5)
+        self.socket.settimeout(5 * PATIENCE)
         me = self.socket.getsockname()[1]
         self.socket.sendto("\r\n".join([
             f"SUBSCRIBE sip:{aor} SIP/2.0", f"Via: SIP/2.0/UDP 127.0.0.1:{me};branch=z9hG4bKs{me}",

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from harness import (LOST, LOST_BY_RESET, MISSED, RESET, SILENT, PresenceServer, wait_until)
+from harness.process import PATIENCE
 
 both = pytest.mark.parametrize("transport", ["udp", "tcp"])
 
@@ -240,14 +241,14 @@ def test_failover(world):
 
 
 def test_rate(world):
-    """publish_rate is a ceiling in every second."""
+    """publish_rate is a ceiling. Some may arrive late, and then together, but none before its time."""
     w = world(transport="udp", users=50, subscription="none", publish_rate=20)
     w.worker.start()
     w.wait_right(timeout=6)
     times = [one.t for one in w.presence.publishes]
-    for t in times:
-        assert sum(t <= other < t + 1 for other in times) <= 21
-    assert times[-1] - times[0] < 3.5
+    for before, t in enumerate(times):
+        assert before <= 20 * (t - times[0]) + 22
+    assert times[-1] - times[0] < 3.5 * PATIENCE
 
 
 @pytest.mark.parametrize("on_exit", ["keep", "withdraw"])
@@ -258,7 +259,7 @@ def test_the_end(world, on_exit):
     w.wait_right()
     began = time.monotonic()
     w.worker.stop()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * PATIENCE
     if on_exit == "keep":
         w.wait_right(timeout=1)
         one_each(w)
@@ -275,7 +276,7 @@ def test_the_end_before_a_silent_server(world):
     w.presence.rule = lambda _: SILENT
     began = time.monotonic()
     w.worker.stop()
-    assert 1.5 < time.monotonic() - began < 4
+    assert 1.5 < time.monotonic() - began < 4 * PATIENCE
     assert w.said("30 users could not be withdrawn: the presence server doesn't answer")
 
 
@@ -291,7 +292,7 @@ def test_the_end_with_nobody_there(world, signum):
     began = time.monotonic()
     w.worker.process.send(signum)
     assert w.worker.process.wait(5) == 0, w.log()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2 * PATIENCE
     w.worker.process.check()
 
 
