@@ -71,10 +71,6 @@ class OpenSips(Proxy):
                 r"^log_level=3\n": f"log_level={self.debug + 1}\n",
                 r'^\tsend_reply\(405': lambda found: self.route + found}
 
-    @property
-    def watching(self):
-        return self.udp
-
     def database(self):
         """presence keeps all there; made anew, as a Kamailio without a database forgets all."""
         path = self.folder / "presence.sqlite"

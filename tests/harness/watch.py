@@ -61,6 +61,12 @@ class Watch:
 
         return self._wait(there, timeout, lambda: f"{aor} {fields}, is {self.state(aor)}")
 
+    def wait_gone(self, aor, timeout=5):
+        """Until nothing of aor is shown any more: its document is closed. OpenSIPS says it twice, the
+        second time without any document, and the first may be over before we look."""
+        self._wait(lambda: (self.state(aor) or {}).get("status") in ("offline", "unknown"), timeout,
+                   lambda: f"{aor} gone, is {self.state(aor)}")
+
     def wait_all(self, statuses, timeout=30):
         """Until everybody in statuses {AoR: status} has theirs."""
         def right():  # up to the first who isn't: it is asked at every record
