@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What every loopback test can ask for. See tests/README.md."""
 
-import contextlib
-import shutil
 import signal
 import tempfile
-from pathlib import Path
 
 import pytest
 
 from harness import Kamailio, Publisher, World
+from harness.folder import empty_folder
 
 LIMIT_S = 60
 
@@ -47,18 +45,6 @@ def pytest_runtest_makereport(item, call):
     for log in sorted(path.rglob("*.log")):
         lines = log.read_text("utf-8", "replace").splitlines()[-30:]
         report.sections.append((f"end of {log.name}", "\n".join(lines)))
-
-
-@contextlib.contextmanager
-def empty_folder(request):
-    """Has a short name; kept, and named, when a test failed in it."""
-    path = Path(tempfile.mkdtemp(prefix="px-"))
-    failed = request.session.testsfailed
-    yield path
-    if request.session.testsfailed == failed and not getattr(request.node, "ended_badly", False):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        print(f"what was left behind is in {path}")
 
 
 @pytest.fixture

@@ -1,75 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Users in a table of the proxy's own database."""
 
-import os
-import shutil
 import signal
-import sqlite3
-import time
 import urllib.error
 
 import pytest
 
-from harness import ExchangeSim, wait_until
-from harness.host import HOST, Host
-from harness.process import ROOT
+from harness import wait_until
+from harness.database import Sqlite, Text
+from harness.host import Host
 
-USERS = 6
+USERS, CAS = 6, 1
 AORS = [f"user{i}@example.test" for i in range(1, USERS + 1)]
-
-
-class Sqlite:
-    load = 'loadmodule "db_sqlite.so"\n' if HOST == "kamailio" else ""  # the sample has it
-
-    def __init__(self, folder):
-        self.path = folder / "users.sqlite"
-        self.url = f"sqlite://{self.path}" if HOST == "kamailio" else \
-            f"sqlite:///{str(self.path).lstrip('/')}"
-        with sqlite3.connect(self.path) as db:
-            db.executescript((ROOT / "db" / "exchange_users-sqlite.sql").read_text())
-
-    def write(self, rows):
-        with sqlite3.connect(self.path) as db:
-            db.execute("delete from exchange_users")
-            db.executemany("insert into exchange_users (aor, mailbox, enabled, remind) "
-                           "values (?, ?, ?, ?)", rows)
-
-    def hide(self):
-        with sqlite3.connect(self.path) as db:
-            db.execute("alter table exchange_users rename to hidden")
-
-    def show(self):
-        with sqlite3.connect(self.path) as db:
-            db.execute("alter table hidden rename to exchange_users")
-
-
-class Text:
-    """db_text keeps what it read of a file that goes, so it has no hide()."""
-
-    load = 'loadmodule "db_text.so"\nmodparam("db_text", "db_mode", 1)\n'
-
-    def __init__(self, folder):
-        self.folder = folder / "text"
-        self.url = f"text://{self.folder}"
-        shutil.copytree(ROOT / "db" / "dbtext", self.folder)
-        self.path = self.folder / "exchange_users"
-        self.head = self.path.read_text()
-        self.time = int(time.time())
-
-    def write(self, rows):
-        lines = [f"{i}:{aor}:{mailbox or ''}:{enabled}:{remind}\n"
-                 for i, (aor, mailbox, enabled, remind) in enumerate(rows, 1)]
-        self.path.write_text(self.head + "".join(lines))
-        # it looks at the seconds of the file's time
-        self.time += 10
-        os.utime(self.path, (self.time, self.time))
-
-
-@pytest.fixture(scope="module")
-def sim(tmp_path_factory):
-    with ExchangeSim(tmp_path_factory.mktemp("sim"), "--cas", 1, "--users", USERS,
-                     "--calendars", "empty") as one:
-        yield one
 
 
 def origins(proxy):
@@ -88,7 +30,7 @@ def test_users_come_and_go_with_the_table(folder, sim, database):
     db = database(folder)
     db.write([(AORS[0], None, 1, 1), (AORS[1], AORS[2], 1, 0), (AORS[3], None, 0, 1),
               ("nonsense", None, 1, 1)])
-    with Host(folder, {**sim.settings(), "user": AORS[4], "db_url": db.url}, processes=1,
+    with Host(folder, {**sim.settings(), "user": AORS[4], **db.settings}, processes=1,
               more=db.load) as p:
         p.wait_followed(3)
         assert origins(p) == {AORS[0]: "db", AORS[1]: "db", AORS[3]: "db", AORS[4]: "cfg"}
@@ -133,7 +75,7 @@ def test_users_come_and_go_with_the_table(folder, sim, database):
 ])
 def test_refused_at_the_start(folder, sim, settings, words):
     db = Sqlite(folder)
-    p = Host(folder, {**sim.settings(), "db_url": db.url, **settings}, processes=1, more=db.load)
+    p = Host(folder, {**sim.settings(), **db.settings, **settings}, processes=1, more=db.load)
     p.spawn()
     assert p.process.wait(10) != 0
     assert any(words in line for line in p.errors()), p.log()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import ExchangeSim, Sender, Watch, wait_until
+from harness import Watch, wait_until
 from harness.kamailio import SOURCE
 from harness.process import TESTS
 from harness.proxy import Proxy
@@ -26,13 +26,6 @@ cfgengine "lua"
 """
 
 
-@pytest.fixture(scope="module")
-def sim(tmp_path_factory):
-    with ExchangeSim(tmp_path_factory.mktemp("sim"), "--cas", 2, "--users", USERS,
-                     "--calendars", "empty") as one:
-        yield one
-
-
 class InLua(Proxy):
     def configuration(self):
         # a request_route would go before the script
@@ -46,23 +39,6 @@ def proxy(tmp_path_factory, sim):
                more=LUA) as one:
         one.wait_followed(3)
         yield one
-
-
-@pytest.fixture
-def script(proxy):
-    """script("get", "alice@example.test", "until") runs it in the script; what that says."""
-    with Sender(proxy.port) as sender:
-        def ask(command, *words):
-            answer = sender.ask("MESSAGE", f"{command}@127.0.0.1:{proxy.port}",
-                                "tester@example.test", " ".join(words),
-                                ["Content-Type: text/plain"])
-            assert answer.start.startswith("SIP/2.0 200 is "), answer.start
-            return answer.start[len("SIP/2.0 200 is "):]
-        yield ask
-
-
-def wait_logged(proxy, words, timeout=5):
-    wait_until(lambda: words in proxy.log(), timeout, lambda: f"{words!r}\n{proxy.process.tail()}")
 
 
 def test_look_ups(proxy, sim, script):
@@ -103,9 +79,9 @@ def test_functions(proxy, script, folder):
 def test_events(proxy, sim):
     aor = AORS[2]
     sim.add_meeting(aor, "-10", "+600", "oof")
-    wait_logged(proxy, f"kemi: {aor} is away, was available")
+    proxy.wait_logged(f"kemi: {aor} is away, was available")
     try:
         sim.fail("cas2", "refuse")
-        wait_logged(proxy, "kemi: gateway cas2 is down, aor nil", timeout=15)
+        proxy.wait_logged("kemi: gateway cas2 is down, aor nil", timeout=15)
     finally:
         sim.heal("cas2")

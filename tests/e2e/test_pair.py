@@ -4,38 +4,10 @@
 import re
 import time
 
-import pytest
-
-from harness import ExchangeSim, Kamailio, PresenceServer, Watch, wait_until
-from harness.host import Host
+from harness import Kamailio, PresenceServer, Watch, wait_until
 
 USERS = 12
 AORS = [f"user{i}@example.test" for i in range(1, USERS + 1)]
-
-
-@pytest.fixture(scope="module")
-def sim(tmp_path_factory):
-    with ExchangeSim(tmp_path_factory.mktemp("sim"), "--cas", 2, "--users", USERS,
-                     "--calendars", "empty") as one:
-        yield one
-
-
-@pytest.fixture
-def node(folder, sim):
-    made = []
-
-    def make(settings=None):
-        path = folder / f"k{len(made)}"
-        path.mkdir()
-        made.append(Host(path, {**sim.settings(), "user": AORS, **(settings or {})}, clean_s=1,
-                         processes=2))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for one in made:
-        if one.process.running():
-            one.stop()
 
 
 def shown(server, aor):
@@ -56,16 +28,16 @@ def ids(body):
     return re.findall(rb'id="(cal[^"]*)"', body)
 
 
-def test_two_nodes_and_one_presence_server(node, sim, folder):
+def test_two_nodes_and_one_presence_server(new_proxy, sim, folder):
     """The second publishes nothing until it is told to; then it has everybody right within seconds, under
     the same ids, and the first, told to stop, takes nothing away."""
     server = PresenceServer()
     meeting = sim.add_meeting(AORS[0], "-60", "+3600")
     try:
-        a = node({"presence_server": server.uri("tcp")})
+        a = new_proxy({"presence_server": server.uri("tcp")})
         a.wait_followed(USERS)
         wait_until(lambda: server.state(AORS[0]) == "busy", 5, "busy by the first")
-        b = node({"presence_server": server.uri("tcp"), "standby": "yes"})
+        b = new_proxy({"presence_server": server.uri("tcp"), "standby": "yes"})
         read(b, AORS[0], "busy")
         assert b.rpc("pua_exchange.active") == {"active": "no"}
         assert b.stats()["active"] == 0 and b.stats()["publishes"] == 0
@@ -104,12 +76,12 @@ def test_two_nodes_and_one_presence_server(node, sim, folder):
         server.stop()
 
 
-def test_each_its_own_presence_server(node, sim, folder):
+def test_each_its_own_presence_server(new_proxy, sim, folder):
     """Watchers of the second see everybody as soon as it is active, and nobody twice."""
     meeting = sim.add_meeting(AORS[3], "-60", "+3600")
-    b = node({"standby": "yes"})
+    b = new_proxy({"standby": "yes"})
     read(b, AORS[3], "busy")
-    with Watch(folder, b.watching, [AORS[3]]) as watch:
+    with Watch(folder, b.tcp, [AORS[3]]) as watch:
         watch.wait_ready()
         b.rpc("pua_exchange.active", "on")
         watch.wait_for(AORS[3], "busy", timeout=6)
@@ -117,9 +89,9 @@ def test_each_its_own_presence_server(node, sim, folder):
     sim.delete_meeting(meeting)
 
 
-def test_gateways_and_users_by_command(node, sim):
+def test_gateways_and_users_by_command(new_proxy, sim):
     """They last over reloads and restarts of the worker."""
-    a = node({"gateway": [f"{sim.cas['cas1']['url']};name=cas1"]})
+    a = new_proxy({"gateway": [f"{sim.cas['cas1']['url']};name=cas1"]})
     a.wait_followed(USERS)
 
     def names():
@@ -144,13 +116,13 @@ def test_gateways_and_users_by_command(node, sim):
     wait_until(lambda: names() == {"cas1": "up", "cas2": "up"}, 5, names)
 
 
-def test_a_restart_of_the_proxy(node, sim, folder):
+def test_a_restart_of_the_proxy(new_proxy, sim, folder):
     """With a state_file and a presence server that lives on: nothing is published anew, nobody changes his
     CAS, and who was switched off stays off."""
     with Kamailio(folder, clean_s=1, processes=1) as server:
         settings = {"presence_server": f"sip:127.0.0.1:{server.port};transport=tcp",
                     "state_file": folder / "state"}
-        a = node(settings)
+        a = new_proxy(settings)
         a.wait_followed(USERS)
         a.rpc("pua_exchange.disable", AORS[6])
         others = [aor for aor in AORS if aor != AORS[6]]

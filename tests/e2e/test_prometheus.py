@@ -9,20 +9,13 @@ import urllib.request
 
 import pytest
 
-from harness import ExchangeSim, Process, free_port, wait_until
+from harness import Process, free_port, wait_until
 from harness.process import ROOT, TESTS
 from harness.proxy import Proxy
 
 USERS = 6
 MONITORING = ROOT / "plugin" / "monitoring"
 NAME = "kamailio_pua_exchange_"
-
-
-@pytest.fixture(scope="module")
-def sim(tmp_path_factory):
-    with ExchangeSim(tmp_path_factory.mktemp("sim"), "--cas", 2, "--users", USERS,
-                     "--calendars", "empty") as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

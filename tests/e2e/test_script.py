@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import ExchangeSim, Sender, Watch, free_port, wait_until
+from harness import Sender, Watch, free_port, wait_until
 from harness.host import HOST, Host
 from harness.process import TESTS
 
@@ -52,13 +52,6 @@ else:
 
 
 @pytest.fixture(scope="module")
-def sim(tmp_path_factory):
-    with ExchangeSim(tmp_path_factory.mktemp("sim"), "--cas", 2, "--users", USERS,
-                     "--calendars", "empty") as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
 def voicemail():
     return free_port()
 
@@ -71,23 +64,6 @@ def proxy(tmp_path_factory, sim, voicemail):
                voicemail=f"127.0.0.1:{voicemail}") as one:
         one.wait_followed(USERS)
         yield one
-
-
-@pytest.fixture
-def script(proxy):
-    """script("enable", "alice@example.test") runs it in the routing script; what it answers."""
-    with Sender(proxy.port) as sender:
-        def ask(command, *words):
-            answer = sender.ask("MESSAGE", f"{command}@127.0.0.1:{proxy.port}",
-                                "tester@example.test", " ".join(words),
-                                ["Content-Type: text/plain"])
-            assert answer.start.startswith("SIP/2.0 200 "), answer.start
-            return answer.start[len("SIP/2.0 200 "):].removeprefix("is ")
-        yield ask
-
-
-def wait_logged(proxy, words, timeout=5):
-    wait_until(lambda: words in proxy.log(), timeout, lambda: f"{words!r}\n{proxy.process.tail()}")
 
 
 # ---- $exchange(...) ----
@@ -114,10 +90,10 @@ def test_a_look_up(proxy, sim, script):
 
 def test_functions(proxy, sim, script, folder):
     aor, new = AORS[1], "script@example.test"
-    with Watch(folder, proxy.watching, [aor, new]) as watch:
+    with Watch(folder, proxy.tcp, [aor, new]) as watch:
         watch.wait_for(aor, "available")
         assert script("disable", f"sip:{aor}") == "true"
-        watch.wait_for(aor, "offline", timeout=4)
+        watch.wait_gone(aor, timeout=4)
         assert (proxy.user(aor)["enabled"], proxy.user(aor)["origin"]) == ("no", "script")
         assert script("get", aor).startswith("unknown ")
         assert script("disable", aor) == "true"  # nothing to do
@@ -156,11 +132,11 @@ def test_what_is_sent_in_a_row(proxy, script):
 def test_events_of_users(proxy, sim, script):
     aor = AORS[4]
     meeting = sim.add_meeting(aor, "-10", "+600", "oof")
-    wait_logged(proxy, f"{aor} is away, was available")
+    proxy.wait_logged(f"{aor} is away, was available")
     sim.delete_meeting(meeting)
-    wait_logged(proxy, f"{aor} is available, was away")
+    proxy.wait_logged(f"{aor} is available, was away")
     script("disable", aor)
-    wait_logged(proxy, f"{aor} is unknown, was available")
+    proxy.wait_logged(f"{aor} is unknown, was available")
     script("enable", aor)
     wait_until(lambda: proxy.log().count(f"{aor} is available, was unknown") == 2, 6,
                lambda: proxy.process.tail())
@@ -169,10 +145,10 @@ def test_events_of_users(proxy, sim, script):
 def test_events_of_gateways(proxy, sim):
     try:
         sim.fail("cas2", "refuse")
-        wait_logged(proxy, "gateway cas2 is down: ", timeout=8)
+        proxy.wait_logged("gateway cas2 is down: ", timeout=8)
     finally:
         sim.heal("cas2")
-    wait_logged(proxy, "gateway cas2 is up: ", timeout=40)
+    proxy.wait_logged("gateway cas2 is up: ", timeout=40)
     proxy.wait_followed(USERS, timeout=20)
 
 
@@ -181,13 +157,13 @@ def test_events_of_gateways(proxy, sim):
 def test_a_feature_code(proxy, folder):
     """*84 switches the caller's calendar presence off, *85 on."""
     aor = AORS[5]
-    with Watch(folder, proxy.watching, [aor]) as watch, Sender(proxy.port) as phone:
+    with Watch(folder, proxy.tcp, [aor]) as watch, Sender(proxy.port) as phone:
         def dial(code):
             return phone.ask("INVITE", f"{code}@127.0.0.1:{proxy.port}", aor,
                              headers=[f"Contact: <sip:{aor}>"]).start
         watch.wait_for(aor, "available")
         assert dial("*84") == "SIP/2.0 480 Calendar Presence Off"
-        watch.wait_for(aor, "offline", timeout=4)
+        watch.wait_gone(aor, timeout=4)
         assert dial("*85") == "SIP/2.0 480 Calendar Presence On"
         watch.wait_for(aor, "available", timeout=5)
         assert phone.ask("INVITE", f"*84@127.0.0.1:{proxy.port}", "nobody@example.test",

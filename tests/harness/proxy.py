@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .kamailio import OPTIONS, Kamailio, children
 from .process import BUILD, ROOT, free_port, wait_until
+from .sip import Sender
 
 SAMPLE = ROOT / "plugin" / "kamailio.cfg.sample"
 MODULE = Path(os.environ.get("PX_MODULE", ROOT / "build" / "kamailio" / "pua_exchange.so"))
@@ -81,10 +82,13 @@ class Tls:
         """A new connection gets an answer to OPTIONS."""
         context = ssl.create_default_context(cafile=str(self.cert))
         context.check_hostname = False
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain, \
-                context.wrap_socket(plain) as s:
-            s.sendall(OPTIONS.replace("/UDP", "/TLS").format(port=self.port, own=5061).encode())
-            return s.recv(4096).startswith(b"SIP/2.0 200")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain, \
+                    context.wrap_socket(plain) as s:
+                s.sendall(OPTIONS.replace("/UDP", "/TLS").format(port=self.port, own=5061).encode())
+                return s.recv(4096).startswith(b"SIP/2.0 200")
+        except OSError:
+            return False
 
 
 class Proxy(Kamailio):
@@ -132,17 +136,39 @@ class Proxy(Kamailio):
                  for transport in ("udp", "tcp")}
         return {**lines,
                 "/run/kamailio/kamailio_ctl": str(self.folder / "ctl"),
-                r"^children=4\n": f"children={self.processes}\ndebug={self.debug}\n" +
+                # as in e2e/kamailio.cfg.in
+                r"^children=4\n": f"children={self.processes}\ndebug={self.debug}\n"
+                "exit_timeout=10\ndisable_core_dump=yes\n" +
                 (f"user={self.becomes}\n" if self.becomes else ""),
                 r'^\tsl_send_reply\("405"': lambda found: self.route + found}
 
-    @property
-    def watching(self):
-        """Where watchers subscribe: OpenSIPS sends NOTIFY over a TCP connection of its own only."""
-        return self.tcp
+    def stop(self):
+        """Ends it. A proxy kills what doesn't end by itself; what is ours must."""
+        ours = [pid for one in self.supervisors() for pid in everybody(one)] if self.process else []
+        if ours:
+            self.process.send(signal.SIGTERM)
+            wait_until(lambda: not any(map(alive, ours)), 3,
+                       lambda: f"the module's processes end\n{self.process.tail()}")
+        super().stop()
 
     def log(self):
         return self.process.output()
+
+    def wait_logged(self, words, timeout=5):
+        wait_until(lambda: words in self.log(), timeout, lambda: f"{words!r}\n{self.process.tail()}")
+
+    @contextmanager
+    def script(self):
+        """ask("enable", "alice@example.test") sends a MESSAGE to `enable` with the words after it as body, for
+        which `route` must have an answer: its reason phrase, and a result behind "is "."""
+        with Sender(self.port) as sender:
+            def ask(command, *words):
+                answer = sender.ask("MESSAGE", f"{command}@127.0.0.1:{self.port}",
+                                    "tester@example.test", " ".join(words),
+                                    ["Content-Type: text/plain"])
+                assert answer.start.startswith("SIP/2.0 200 "), answer.start
+                return answer.start[len("SIP/2.0 200 "):].removeprefix("is ")
+            yield ask
 
     # ---- its processes ----
 

@@ -13,8 +13,8 @@ import threading
 
 import pytest
 
-from conftest import empty_folder
 from harness import ExchangeSim, Watch, wait_until
+from harness.folder import empty_folder
 from harness.host import Host
 from harness.process import own_address
 from harness.world import World
@@ -56,7 +56,7 @@ class Place:
         self.proxy.start()
         self.new.worker.start()
         self.mute.worker.start()
-        self.watch = Watch(self.folder, self.proxy.watching,
+        self.watch = Watch(self.folder, self.proxy.tcp,
                            [aor for aors in self.aors.values() for aor in aors])
         self.watch.wait_ready()
         for name in self.sims:
