@@ -67,7 +67,8 @@ enum place {
 	DETAILS,
 	SUBJECT,
 	LOCATION,
-	PRIVATE
+	PRIVATE,
+	PLACES
 };
 
 /* Namespaces, as a set. */
@@ -81,81 +82,77 @@ enum {
 };
 
 /*
- * The streaming answer's own parts stand in the messages namespace at Exchange, in types by its
- * schema, and in none elsewhere; the name "*" is the asked operation's, or of what we are called for.
+ * What stands in each place. The streaming answer's own parts stand in the messages namespace at
+ * Exchange, in types by its schema, and in none elsewhere; the name "*" is the asked operation's, or
+ * of what we are called for.
  */
-static const struct {
-	uint8_t in, ns, to;
-	const char *name;
-} grammar[] = {
-    {DOCUMENT, SOAP, ENVELOPE, "Envelope"},
-    {ENVELOPE, SOAP, HEADER, "Header"},
-    {HEADER, ANY, SERVER, "ServerVersionInfo"},
-    {ENVELOPE, SOAP, BODY, "Body"},
-    {BODY, SOAP, FAULT, "Fault"},
-    {BODY, MESSAGES, RESPONSE, "*Response"},
-    {BODY, MESSAGES, RESPONSE, "*"},
-    {FAULT, NONE | SOAP, FAULTCODE, "faultcode"},
-    {FAULT, NONE | SOAP, TEXT, "faultstring"},
-    {FAULT, NONE | SOAP, DETAIL, "detail"},
-    {DETAIL, ANY, CODE, "ResponseCode"},
-    {DETAIL, ANY, TEXT, "Message"},
-    {DETAIL, ANY, MESSAGEXML, "MessageXml"},
-    {RESPONSE, MESSAGES, RESPONSES, "ResponseMessages"},
-    {RESPONSE, MESSAGES, MAILBOXES, "FreeBusyResponseArray"},
-    {RESPONSES, MESSAGES, MESSAGE, "*ResponseMessage"},
-    {MESSAGE, MESSAGES, CODE, "ResponseCode"},
-    {MESSAGE, MESSAGES, TEXT, "MessageText"},
-    {MESSAGE, MESSAGES, MESSAGEXML, "MessageXml"},
-    {MESSAGE, MESSAGES, SUBSCRIPTION, "SubscriptionId"},
-    {MESSAGE, MESSAGES, WATERMARK, "Watermark"},
-    {MESSAGE, ANY, NOTIFICATION, "Notification"},
-    {MESSAGE, ANY, NOTIFICATIONS, "Notifications"},
-    {MESSAGE, ANY, GONES, "ErrorSubscriptionIds"},
-    {MESSAGE, ANY, CONNECTION, "ConnectionStatus"},
-    {MESSAGEXML, ANY, VALUE, "Value"},
-    {NOTIFICATIONS, ANY, NOTIFICATION, "Notification"},
-    {NOTIFICATION, ANY, NOTIFIED, "SubscriptionId"},
-    {NOTIFICATION, ANY, MORE, "MoreEvents"},
-    {NOTIFICATION, ANY, STATUS, "StatusEvent"},
-    {STATUS, ANY, WATERMARK, "Watermark"},
-    {EVENT, ANY, WATERMARK, "Watermark"},
-    {GONES, ANY, GONE, "SubscriptionId"},
-    {MAILBOXES, MESSAGES, MAILBOX, "FreeBusyResponse"},
-    {MAILBOX, MESSAGES, MESSAGE, "ResponseMessage"},
-    {MAILBOX, MESSAGES, VIEW, "FreeBusyView"},
-    {VIEW, TYPES | MESSAGES, VIEWTYPE, "FreeBusyViewType"},
-    {VIEW, TYPES | MESSAGES, DIGITS, "MergedFreeBusy"},
-    {VIEW, TYPES | MESSAGES, MEETINGS, "CalendarEventArray"},
-    {MEETINGS, TYPES | MESSAGES, MEETING, "CalendarEvent"},
-    {MEETING, TYPES | MESSAGES, START, "StartTime"},
-    {MEETING, TYPES | MESSAGES, END, "EndTime"},
-    {MEETING, TYPES | MESSAGES, BUSYTYPE, "BusyType"},
-    {MESSAGE, MESSAGES, FOLDER, "RootFolder"},
-    {FOLDER, TYPES, MEETINGS, "Items"},
-    {MEETINGS, TYPES, MEETING, "CalendarItem"},
-    {MEETING, TYPES, START, "Start"},
-    {MEETING, TYPES, END, "End"},
-    {MEETING, TYPES, BUSYTYPE, "LegacyFreeBusyStatus"},
-    {MEETING, TYPES, CANCELLED, "IsCancelled"},
-    {RESPONSES, MESSAGES, MESSAGE, "MailTipsResponseMessageType"},
-    {RESPONSE, MESSAGES, CODE, "ResponseCode"},
-    {RESPONSE, MESSAGES, TEXT, "MessageText"},
-    {MESSAGE, MESSAGES, TIPS, "MailTips"},
-    {TIPS, TYPES, PENDING, "PendingMailTips"},
-    {TIPS, TYPES, REPLIES, "OutOfOffice"},
-    {REPLIES, TYPES, REPLY, "ReplyBody"},
-    {REPLY, TYPES, REPLYTEXT, "Message"},
-    {RESPONSE, MESSAGES, MESSAGE, "ResponseMessage"},
-    {RESPONSE, TYPES | MESSAGES, REPLIES, "OofSettings"},
-    {REPLIES, TYPES, STATE, "OofState"},
-    {REPLIES, TYPES, DURATION, "Duration"},
-    {DURATION, TYPES, START, "StartTime"},
-    {DURATION, TYPES, END, "EndTime"},
-    {MEETING, TYPES | MESSAGES, DETAILS, "CalendarEventDetails"},
-    {DETAILS, TYPES | MESSAGES, SUBJECT, "Subject"},
-    {DETAILS, TYPES | MESSAGES, LOCATION, "Location"},
-    {DETAILS, TYPES | MESSAGES, PRIVATE, "IsPrivate"},
+#define ROWS 12
+
+static const struct row {
+	uint8_t ns, to;
+	const char *name; /* NULL: no more */
+} grammar[PLACES][ROWS] = {
+    [DOCUMENT] = {{SOAP, ENVELOPE, "Envelope"}},
+    [ENVELOPE] = {{SOAP, HEADER, "Header"}, {SOAP, BODY, "Body"}},
+    [HEADER] = {{ANY, SERVER, "ServerVersionInfo"}},
+    [BODY] = {{SOAP, FAULT, "Fault"}, {MESSAGES, RESPONSE, "*Response"}, {MESSAGES, RESPONSE, "*"}},
+    [FAULT] = {{NONE | SOAP, FAULTCODE, "faultcode"},
+               {NONE | SOAP, TEXT, "faultstring"},
+               {NONE | SOAP, DETAIL, "detail"}},
+    [DETAIL] = {{ANY, CODE, "ResponseCode"},
+                {ANY, TEXT, "Message"},
+                {ANY, MESSAGEXML, "MessageXml"}},
+    [RESPONSE] = {{MESSAGES, RESPONSES, "ResponseMessages"},
+                  {MESSAGES, MAILBOXES, "FreeBusyResponseArray"},
+                  {MESSAGES, CODE, "ResponseCode"},
+                  {MESSAGES, TEXT, "MessageText"},
+                  {MESSAGES, MESSAGE, "ResponseMessage"},
+                  {TYPES | MESSAGES, REPLIES, "OofSettings"}},
+    [RESPONSES] = {{MESSAGES, MESSAGE, "*ResponseMessage"},
+                   {MESSAGES, MESSAGE, "MailTipsResponseMessageType"}},
+    [MESSAGE] = {{MESSAGES, CODE, "ResponseCode"},
+                 {MESSAGES, TEXT, "MessageText"},
+                 {MESSAGES, MESSAGEXML, "MessageXml"},
+                 {MESSAGES, SUBSCRIPTION, "SubscriptionId"},
+                 {MESSAGES, WATERMARK, "Watermark"},
+                 {ANY, NOTIFICATION, "Notification"},
+                 {ANY, NOTIFICATIONS, "Notifications"},
+                 {ANY, GONES, "ErrorSubscriptionIds"},
+                 {ANY, CONNECTION, "ConnectionStatus"},
+                 {MESSAGES, FOLDER, "RootFolder"},
+                 {MESSAGES, TIPS, "MailTips"}},
+    [MESSAGEXML] = {{ANY, VALUE, "Value"}},
+    [NOTIFICATIONS] = {{ANY, NOTIFICATION, "Notification"}},
+    [NOTIFICATION] = {{ANY, NOTIFIED, "SubscriptionId"},
+                      {ANY, MORE, "MoreEvents"},
+                      {ANY, STATUS, "StatusEvent"}},
+    [STATUS] = {{ANY, WATERMARK, "Watermark"}},
+    [EVENT] = {{ANY, WATERMARK, "Watermark"}},
+    [GONES] = {{ANY, GONE, "SubscriptionId"}},
+    [MAILBOXES] = {{MESSAGES, MAILBOX, "FreeBusyResponse"}},
+    [MAILBOX] = {{MESSAGES, MESSAGE, "ResponseMessage"}, {MESSAGES, VIEW, "FreeBusyView"}},
+    [VIEW] = {{TYPES | MESSAGES, VIEWTYPE, "FreeBusyViewType"},
+              {TYPES | MESSAGES, DIGITS, "MergedFreeBusy"},
+              {TYPES | MESSAGES, MEETINGS, "CalendarEventArray"}},
+    [MEETINGS] = {{TYPES | MESSAGES, MEETING, "CalendarEvent"}, {TYPES, MEETING, "CalendarItem"}},
+    [MEETING] = {{TYPES | MESSAGES, START, "StartTime"},
+                 {TYPES | MESSAGES, END, "EndTime"},
+                 {TYPES | MESSAGES, BUSYTYPE, "BusyType"},
+                 {TYPES, START, "Start"},
+                 {TYPES, END, "End"},
+                 {TYPES, BUSYTYPE, "LegacyFreeBusyStatus"},
+                 {TYPES, CANCELLED, "IsCancelled"},
+                 {TYPES | MESSAGES, DETAILS, "CalendarEventDetails"}},
+    [FOLDER] = {{TYPES, MEETINGS, "Items"}},
+    [TIPS] = {{TYPES, PENDING, "PendingMailTips"}, {TYPES, REPLIES, "OutOfOffice"}},
+    [REPLIES] = {{TYPES, REPLY, "ReplyBody"},
+                 {TYPES, STATE, "OofState"},
+                 {TYPES, DURATION, "Duration"}},
+    [REPLY] = {{TYPES, REPLYTEXT, "Message"}},
+    [DURATION] = {{TYPES, START, "StartTime"}, {TYPES, END, "EndTime"}},
+    [DETAILS] = {{TYPES | MESSAGES, SUBJECT, "Subject"},
+                 {TYPES | MESSAGES, LOCATION, "Location"},
+                 {TYPES | MESSAGES, PRIVATE, "IsPrivate"}},
 };
 
 #define CALL PX_ASKS /* what Exchange asks us: SendNotification */
@@ -482,25 +479,23 @@ static const char *asked(const struct px_parse *p)
 	return p->ask == PX_ASK_OOF && p->n == 1 ? "GetUserOofSettings" : operation[p->ask];
 }
 
+static bool named(const struct px_parse *p, const char *name, const char *want)
+{
+	const char *op;
+
+	if (*want != '*')
+		return strcmp(name, want) == 0;
+	op = asked(p);
+	return op && strncmp(name, op, strlen(op)) == 0 && strcmp(name + strlen(op), want + 1) == 0;
+}
+
 static enum place find(const struct px_parse *p, const char *space, const char *name)
 {
 	const uint8_t in = p->place[p->depth];
-	unsigned ns;
 
-	if (in == SKIP)
-		return SKIP;
-	ns = namespace(space);
-	for (size_t i = 0; i < sizeof grammar / sizeof *grammar; i++) {
-		const char *want = grammar[i].name, *op = asked(p);
-
-		if (grammar[i].in != in || !(grammar[i].ns & ns))
-			continue;
-		if (op && *want == '*' && strncmp(name, op, strlen(op)) == 0 &&
-		    strcmp(name + strlen(op), want + 1) == 0)
-			return grammar[i].to;
-		if (strcmp(name, want) == 0)
-			return grammar[i].to;
-	}
+	for (const struct row *r = grammar[in]; r < grammar[in] + ROWS && r->name; r++)
+		if (named(p, name, r->name) && (r->ns & namespace(space)))
+			return r->to;
 	if (in == NOTIFICATION) { /* CreatedEvent ... FreeBusyChangedEvent, and what may come */
 		size_t n = strlen(name);
 
