@@ -727,6 +727,51 @@ static void test_the_first_subscribe_leads_the_others(void **state)
 	end(&r);
 }
 
+/* A server behind the gateway goes while Subscribes are under way to it. Each is led to another server; all follow the first. */
+static void test_subscribes_that_are_led_apart_come_together(void **state)
+{
+	struct rig r;
+	struct px_engine_config c = config();
+	struct px_http_answer a = {.status = 200, .retry_after_ms = -1, .cookie = "backend=7"};
+	struct asked others[2];
+
+	(void)state;
+	c.gateways = 1;
+	begin(&r, c);
+	for (int i = 0; i < 3; i++) {
+		char key[32];
+		snprintf(key, sizeof key, "u%d@example.test", i);
+		px_engine_user_put(r.e, key, key, true, r.now);
+	}
+	pass(&r, 400);
+	answer(&r, PX_ASK_READ, "C\nC\nC\n");
+	pass(&r, 400);
+	const uint64_t first = r.http[0].id;
+	r.https = 0;
+	px_engine_http_data(r.e, first, "I s0\n", 5, r.now);
+	px_engine_http_done(r.e, first, &a, r.now);
+	pass(&r, 400);
+	assert_int_equal(r.https, 2);
+	memcpy(others, r.http, sizeof others);
+	r.https = 0;
+	a.cookie = "backend=8";
+	px_engine_http_data(r.e, others[0].id, "I s1\n", 5, r.now);
+	px_engine_http_done(r.e, others[0].id, &a, r.now);
+	a.cookie = "backend=9";
+	px_engine_http_data(r.e, others[1].id, "I s2\n", 5, r.now);
+	px_engine_http_done(r.e, others[1].id, &a, r.now);
+	pass(&r, 0);
+	assert_string_equal(find(&r, PX_ASK_UNSUBSCRIBE)->cookie, "backend=9");
+	assert_non_null(strstr(find(&r, PX_ASK_UNSUBSCRIBE)->body, "s2"));
+	assert_string_equal(find(&r, PX_ASK_SUBSCRIBE)->cookie, "backend=8");
+	answer(&r, PX_ASK_SUBSCRIBE, "I s3\n");
+	pass(&r, 2500);
+	assert_string_equal(find(&r, PX_ASK_STREAM)->cookie, "backend=8");
+	assert_non_null(strstr(find(&r, PX_ASK_STREAM)->body, "s3"));
+	assert_null(strstr(find(&r, PX_ASK_STREAM)->body, "s2"));
+	end(&r);
+}
+
 /* A first one that is refused doesn't hold the others. */
 static void test_a_refused_first_subscribe_lets_the_next_begin(void **state)
 {
@@ -1578,6 +1623,7 @@ int main(void)
 	    cmocka_unit_test(test_a_broken_answer_changes_nothing),
 	    cmocka_unit_test(test_late_and_foreign_answers_fall_to_the_floor),
 	    cmocka_unit_test(test_the_first_subscribe_leads_the_others),
+	    cmocka_unit_test(test_subscribes_that_are_led_apart_come_together),
 	    cmocka_unit_test(test_a_refused_first_subscribe_lets_the_next_begin),
 	    cmocka_unit_test(test_a_removed_user_is_withdrawn_then_forgotten),
 	    cmocka_unit_test(test_removed_and_added_again_in_between),

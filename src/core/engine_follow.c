@@ -413,18 +413,25 @@ static bool somebody_goes_ahead(const struct px_engine *e, int g)
 	return at->group[px_user(e, at->subscribe.head)->group].beginner != 0;
 }
 
-/* What the answer to a Subscribe means for those who share its server. */
-static void answered_group(struct group *group, uint64_t id, const struct px_reply *reply,
-                           const char *cookie)
+/* What the answer to a Subscribe means for those who share its server. True: the new subscription is on another one than they. */
+static bool answered_group(struct group *group, uint64_t id, unsigned led,
+                           const struct px_reply *reply, const char *cookie)
 {
+	bool astray = false;
+
 	if (reply->verdict == PX_V_OK) {
 		group->failures = 0;
 		if (group->beginner == id) {
 			group->cookie = cookie ? strdup(cookie) : NULL;
 		} else if (cookie && group->cookie && strcmp(cookie, group->cookie) != 0) {
-			/* the server that the old one led to is gone: all follow to the new one */
-			free(group->cookie);
-			group->cookie = strdup(cookie);
+			/* the server that the old one led to is gone: all follow to the first new one; those who were under
+			 * way with the old one have been led to any */
+			astray = led != group->led;
+			if (!astray) {
+				free(group->cookie);
+				group->cookie = strdup(cookie);
+				group->led++;
+			}
 		}
 	} else if (group->beginner == id) {
 		px_group_end(group);
@@ -434,6 +441,25 @@ static void answered_group(struct group *group, uint64_t id, const struct px_rep
 	}
 	if (group->beginner == id)
 		group->beginner = 0;
+	return astray;
+}
+
+/* Ends a subscription that nobody will listen to, where cookie leads. */
+static void end_there(struct px_engine *e, const struct request *r, const struct user *u,
+                      const char *cookie)
+{
+	const struct group *group = &e->at[r->gateway].group[r->group];
+	char *there = cookie ? strdup(cookie) : NULL;
+	const struct group led = {.anchor = group->anchor, .cookie = there};
+	const char *ids[1] = {r->got};
+	const struct px_query q = {.ask = PX_ASK_UNSUBSCRIBE,
+	                           .mailbox = u->mailbox,
+	                           .folder = u->folder,
+	                           .id = ids,
+	                           .n = 1};
+
+	px_request_start(e, OWNER_NOBODY, 0, r->gateway, &led, &q);
+	free(there);
 }
 
 void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
@@ -443,8 +469,8 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 	char *got = r->got;
 	struct group *group = &e->at[r->gateway].group[r->group];
 
-	if (r->ask == PX_ASK_SUBSCRIBE)
-		answered_group(group, id, reply, cookie);
+	bool astray =
+	    r->ask == PX_ASK_SUBSCRIBE && answered_group(group, id, r->led, reply, cookie);
 	if (!u->used || u->generation != r->user_generation || u->asking != (uint32_t)id + 1) {
 		/* it went elsewhere meanwhile: don't leave a subscription behind that nobody
 		 * listens to */
@@ -453,13 +479,7 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 		if (reply->verdict == PX_V_OK && got && r->kind != PX_KIND_PUSH &&
 		    px_may_ask(e, r->gateway, now) && u->used &&
 		    u->generation == r->user_generation) {
-			const char *ids[1] = {got};
-			const struct px_query q = {.ask = PX_ASK_UNSUBSCRIBE,
-			                           .mailbox = u->mailbox,
-			                           .folder = u->folder,
-			                           .id = ids,
-			                           .n = 1};
-			px_request_start(e, OWNER_NOBODY, 0, r->gateway, group, &q);
+			end_there(e, r, u, cookie ? cookie : group->cookie);
 		} else if (reply->verdict == PX_V_OK && got && r->kind != PX_KIND_PUSH && u->used &&
 		           u->generation == r->user_generation) {
 			px_farewell(e, r->gateway, u, got);
@@ -471,6 +491,11 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 		forget_folder(u);
 		u->folder = got;
 		r->got = NULL;
+		ask_subscription(e, r->gateway, r->index, now);
+		return;
+	}
+	if (reply->verdict == PX_V_OK && got && astray && r->kind != PX_KIND_PUSH) {
+		end_there(e, r, u, cookie);
 		ask_subscription(e, r->gateway, r->index, now);
 		return;
 	}

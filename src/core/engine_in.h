@@ -268,8 +268,8 @@ struct request {
 	uint32_t user_generation;
 	struct px_parse *parse;
 	uint8_t version, login_epoch;
-	uint8_t group, kind, minutes; /* a Subscribe's */
-	char *got, *watermark;        /* a new subscription's; owned */
+	uint8_t group, led, kind, minutes; /* a Subscribe's; led: the group's, as it was sent */
+	char *got, *watermark;             /* a new subscription's; owned */
 	uint32_t lifetime_s;
 };
 
@@ -284,6 +284,7 @@ struct group {
 	char *cookie;      /* owned; NULL: the server set none */
 	uint64_t beginner; /* its first Subscribe while that is under way; 0: none */
 	uint8_t failures;  /* Subscribes in a row that were refused */
+	uint8_t led;       /* counts the cookies it has had */
 	uint16_t young;    /* stream that gathers + 1 */
 };
 

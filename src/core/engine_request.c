@@ -110,6 +110,7 @@ uint64_t px_request_start(struct px_engine *e, enum owner owner, uint32_t index,
 	if (owner == OWNER_USER) {
 		r->user_generation = px_user(e, index)->generation;
 		r->group = px_user(e, index)->group;
+		r->led = e->at[gateway].group[r->group].led;
 	}
 	a->http.id = id;
 	a->http.gateway = gateway;

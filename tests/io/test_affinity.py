@@ -31,10 +31,9 @@ def subscribes(world):
 
 
 def led(world):
-    """Nobody is looked for on the wrong server. What was on its way while a cookie changed may miss once:
-    whom it was about is subscribed again."""
+    """Nobody is looked for on the wrong server."""
     counters = world.sim.counters()
-    assert counters["misrouted"] <= 1, counters["refusals"]
+    assert counters["misrouted"] == 0, counters["refusals"]
 
 
 def change_all(world, status):
