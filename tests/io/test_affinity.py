@@ -30,6 +30,10 @@ def subscribes(world):
     return world.sim.counters()["requests"]["Subscribe"]
 
 
+def streams(world):
+    return world.sim.counters()["requests"]["GetStreamingEvents"]
+
+
 def led(world):
     """Nobody is looked for on the wrong server."""
     counters = world.sim.counters()
@@ -52,10 +56,10 @@ def test_a_group_stays_together(world, affinity):
     assert len(servers(w)) == CAS
     change_all(w, "oof")
     # the streams are opened again where they were
-    before = subscriptions(w)
+    before, asked = subscriptions(w), streams(w)
     w.sim.request("POST", "/streams/cut", {})
     w.meet(w.aors[0], "-120", "+3700", "oof")
-    wait_until(lambda: not subscriptions(w), 3, "the streams are cut")
+    wait_until(lambda: streams(w) >= asked + CAS, 10, "the streams are asked for again")
     w.wait_followed(timeout=10)
     assert {a: one["id"] for a, one in subscriptions(w).items()} == \
         {a: one["id"] for a, one in before.items()}
