@@ -91,9 +91,10 @@ def test_forged_and_lost_notifications(world):
         one.sendto(b"\0" * 9000, (host, int(port)))
         time.sleep(0.8)
         assert (requests(w)["POLL"], requests(w)["SEARCH"]) == (polls, reads)
+        known = w.sim.request("GET", "/subscriptions")[0]["id"]
         for _ in range(100):  # with the token, about nothing
             notify(path, "4711")
-            notify(path, w.sim.request("GET", "/subscriptions")[0]["id"])
+            notify(path, known)
         wait_until(lambda: requests(w)["POLL"] > polls, 3, "a POLL after a hint")
         time.sleep(0.8)
         assert requests(w)["POLL"] <= polls + 3 and requests(w)["SEARCH"] == reads
