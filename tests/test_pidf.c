@@ -64,9 +64,8 @@ static bool valid(const char *text, size_t n)
 }
 
 /* Compares with sip-fixtures/pidf/NAME byte for byte. */
-static void is_fixture(const char *name, const struct px_pidf *doc)
+static void is_text(const char *name, struct px_buf b)
 {
-	struct px_buf b = px_buf_new(PX_PIDF_MAX);
 	char path[100], text[PX_PIDF_MAX + 1];
 	FILE *f;
 	size_t n;
@@ -78,11 +77,27 @@ static void is_fixture(const char *name, const struct px_pidf *doc)
 	n = fread(text, 1, sizeof text - 1, f);
 	fclose(f);
 	text[n] = '\0';
-	px_pidf_write(&b, doc);
 	assert_false(b.failed);
 	assert_string_equal(b.data, text);
 	assert_true(valid(b.data, b.len));
 	px_buf_free(&b);
+}
+
+static void is_fixture(const char *name, const struct px_pidf *doc)
+{
+	struct px_buf b = px_buf_new(PX_PIDF_MAX);
+
+	px_pidf_write(&b, doc);
+	is_text(name, b);
+}
+
+static void says_nothing_when_withdrawn(void **state)
+{
+	struct px_buf b = px_buf_new(PX_PIDF_MAX);
+
+	(void)state;
+	px_pidf_write_nothing(&b, "alice@example.com");
+	is_text("nothing.xml", b);
 }
 
 static const struct px_pidf_style german = {.lang = "de-CH",
@@ -353,6 +368,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(writes_the_golden_documents),
+	    cmocka_unit_test(says_nothing_when_withdrawn),
 	    cmocka_unit_test(writes_what_a_style_adds),
 	    cmocka_unit_test(every_variant_is_valid),
 	    cmocka_unit_test(says_what_runs),

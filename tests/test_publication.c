@@ -64,10 +64,15 @@ static struct px_publication flying(enum px_pub_op op)
 		p = standing("one", 0);
 		if (op == PX_OP_MODIFY)
 			px_publication_want(&p, at(0));
-		else if (op == PX_OP_REMOVE)
+		else if (op == PX_OP_CLEAR || op == PX_OP_REMOVE)
 			px_publication_withdraw(&p, at(0));
 		else
 			px_publication_check(&p, at(0));
+		if (op == PX_OP_REMOVE) {
+			assert_int_equal(px_publication_turn(&p, at(0)), PX_OP_CLEAR);
+			assert_int_equal(answer(&p, ok("one"), 0), PX_PUB_QUEUE);
+			assert_int_equal(p.state, PX_PUB_WAITING);
+		}
 	}
 	assert_int_equal(px_publication_turn(&p, at(0)), op);
 	assert_int_equal(p.state, PX_PUB_IN_FLIGHT);
@@ -112,8 +117,11 @@ static void a_life(void **state)
 	assert_int_equal(px_publication_turn(&p, at(now)), PX_OP_MODIFY);
 	assert_false(p.newer);
 	assert_int_equal(answer(&p, ok("four"), now), 0);
-	/* remove */
+	/* clear: watchers see that; remove: they don't */
 	assert_int_equal(px_publication_withdraw(&p, at(now)), PX_PUB_QUEUE | PX_PUB_URGENT);
+	assert_int_equal(px_publication_turn(&p, at(now)), PX_OP_CLEAR);
+	assert_int_equal(answer(&p, ok("five"), now), PX_PUB_QUEUE);
+	assert_string_equal(p.etag, "five");
 	assert_int_equal(px_publication_turn(&p, at(now)), PX_OP_REMOVE);
 	assert_int_equal(answer(&p, status(200), now), 0);
 	assert_int_equal(p.state, PX_PUB_OFF);
@@ -194,8 +202,10 @@ static void one_row(const struct row *r, enum px_pub_op op)
 	assert_int_equal(word, r->word);
 	switch (r->kind) {
 	case STANDS:
-		assert_int_equal(todo, 0);
-		assert_int_equal(p.state, op == PX_OP_REMOVE ? PX_PUB_OFF : PX_PUB_STANDING);
+		assert_int_equal(todo, op == PX_OP_CLEAR ? PX_PUB_QUEUE : 0);
+		assert_int_equal(p.state, op == PX_OP_REMOVE  ? PX_PUB_OFF
+		                          : op == PX_OP_CLEAR ? PX_PUB_WAITING
+		                                              : PX_PUB_STANDING);
 		assert_false(p.newer || p.unsure);
 		if (op != PX_OP_REMOVE)
 			assert_string_equal(p.etag, "two");
@@ -206,7 +216,7 @@ static void one_row(const struct row *r, enum px_pub_op op)
 		if (op == PX_OP_INITIAL) { /* nonsense, so not at once */
 			assert_int_equal(todo, 0);
 			assert_int_equal(p.state, PX_PUB_BACKOFF);
-		} else if (op == PX_OP_REMOVE) {
+		} else if (op == PX_OP_CLEAR || op == PX_OP_REMOVE) {
 			assert_int_equal(todo, PX_PUB_LOST);
 			assert_int_equal(p.state, PX_PUB_OFF);
 		} else {
@@ -217,6 +227,12 @@ static void one_row(const struct row *r, enum px_pub_op op)
 		}
 		break;
 	case SIMPLER:
+		if (op == PX_OP_CLEAR) { /* goes without */
+			assert_int_equal(todo, PX_PUB_QUEUE);
+			assert_false(p.brief);
+			assert_int_equal(px_publication_turn(&p, at(1000)), PX_OP_REMOVE);
+			break;
+		}
 		if (op == PX_OP_REMOVE) { /* there is nothing to leave out */
 			assert_int_equal(todo, PX_PUB_GAVE_UP);
 			break;
@@ -232,6 +248,12 @@ static void one_row(const struct row *r, enum px_pub_op op)
 	case UNSURE:
 	case DENIED:
 	case LONG:
+		if (op == PX_OP_CLEAR && r->kind == LONG) {
+			assert_int_equal(todo, PX_PUB_QUEUE);
+			assert_string_equal(p.etag, "one");
+			assert_int_equal(px_publication_turn(&p, at(1000)), PX_OP_REMOVE);
+			break;
+		}
 		assert_int_equal(todo, r->kind == LONG ? PX_PUB_GAVE_UP : 0);
 		assert_int_equal(p.state, PX_PUB_BACKOFF);
 		assert_int_equal(p.unsure, r->kind == UNSURE);
@@ -246,7 +268,7 @@ static void one_row(const struct row *r, enum px_pub_op op)
 		/* whoever gave up isn't hastened, neither by a new state nor by the server's return
 		 */
 		int64_t due = p.due.ms;
-		if (op != PX_OP_REMOVE) {
+		if (op != PX_OP_CLEAR && op != PX_OP_REMOVE) {
 			assert_int_equal(px_publication_want(&p, at(1100)), 0);
 			assert_int_equal(p.due.ms, due);
 		}
@@ -257,18 +279,16 @@ static void one_row(const struct row *r, enum px_pub_op op)
 			/* what stood has lapsed by then */
 			int64_t then = due_in(&p, 0);
 			assert_int_equal(px_publication_tick(&p, at(then)),
-			                 PX_PUB_QUEUE | PX_PUB_URGENT);
+			                 PX_PUB_QUEUE | (op == PX_OP_REMOVE ? 0 : PX_PUB_URGENT));
 			assert_int_equal(px_publication_turn(&p, at(then)),
 			                 op == PX_OP_REMOVE ? PX_OP_NONE : PX_OP_INITIAL);
 			assert_null(p.etag);
 		} else {
 			assert_int_equal(px_publication_retry(&p, at(1100)),
-			                 PX_PUB_QUEUE | PX_PUB_URGENT);
+			                 PX_PUB_QUEUE | (op == PX_OP_REMOVE ? 0 : PX_PUB_URGENT));
 			/* the newest state, with the same ETag */
 			assert_int_equal(px_publication_turn(&p, at(1100)),
-			                 op == PX_OP_REMOVE    ? PX_OP_REMOVE
-			                 : op == PX_OP_INITIAL ? PX_OP_INITIAL
-			                                       : PX_OP_MODIFY);
+			                 op == PX_OP_REFRESH ? PX_OP_MODIFY : op);
 		}
 		break;
 	}
@@ -576,7 +596,7 @@ static void what_is_wanted_meanwhile_goes_when_the_answer_comes(void **state)
 {
 	static const struct {
 		enum px_pub_op in_flight;
-		char meanwhile; /* w: want, d: withdraw, c: check, b: withdraw and want again */
+		char meanwhile; /* w: want, d: withdraw, c: check, b: withdraw and want again, x: want and withdraw again */
 		int status;     /* 0: silence */
 		unsigned todo;
 		enum px_pub_state state;
@@ -592,17 +612,28 @@ static void what_is_wanted_meanwhile_goes_when_the_answer_comes(void **state)
 	    {PX_OP_REMOVE, 'w', 412, PX_PUB_QUEUE | PX_PUB_URGENT | PX_PUB_LOST, PX_PUB_WAITING,
 	     PX_OP_INITIAL},
 	    {PX_OP_REMOVE, 'w', 0, 0, PX_PUB_BACKOFF, PX_OP_MODIFY},
-	    {PX_OP_INITIAL, 'd', 200, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_REMOVE},
+	    {PX_OP_INITIAL, 'd', 200, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_CLEAR},
 	    {PX_OP_INITIAL, 'd', 0, 0, PX_PUB_OFF, PX_OP_NONE},
 	    {PX_OP_INITIAL, 'd', 403, 0, PX_PUB_OFF, PX_OP_NONE},
 	    {PX_OP_INITIAL, 'd', 412, 0, PX_PUB_OFF, PX_OP_NONE},
-	    {PX_OP_MODIFY, 'd', 200, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_REMOVE},
+	    {PX_OP_MODIFY, 'd', 200, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_CLEAR},
 	    {PX_OP_MODIFY, 'd', 412, PX_PUB_LOST, PX_PUB_OFF, PX_OP_NONE},
-	    {PX_OP_MODIFY, 'd', 0, 0, PX_PUB_BACKOFF, PX_OP_REMOVE},
+	    {PX_OP_MODIFY, 'd', 0, 0, PX_PUB_BACKOFF, PX_OP_CLEAR},
 	    {PX_OP_MODIFY, 'd', 403, PX_PUB_GAVE_UP, PX_PUB_BACKOFF, PX_OP_NONE},
 	    {PX_OP_MODIFY, 'b', 200, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_MODIFY},
 	    {PX_OP_MODIFY, 'c', 200, PX_PUB_QUEUE, PX_PUB_WAITING, PX_OP_REFRESH},
 	    {PX_OP_REFRESH, 'c', 200, PX_PUB_QUEUE, PX_PUB_WAITING, PX_OP_REFRESH},
+	    {PX_OP_CLEAR, 'w', 200, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_MODIFY},
+	    {PX_OP_CLEAR, 'w', 403, PX_PUB_QUEUE | PX_PUB_URGENT, PX_PUB_WAITING, PX_OP_MODIFY},
+	    {PX_OP_CLEAR, 'w', 412, PX_PUB_QUEUE | PX_PUB_URGENT | PX_PUB_LOST, PX_PUB_WAITING,
+	     PX_OP_INITIAL},
+	    {PX_OP_CLEAR, 'w', 0, 0, PX_PUB_BACKOFF, PX_OP_MODIFY},
+	    {PX_OP_CLEAR, 'd', 200, PX_PUB_QUEUE, PX_PUB_WAITING, PX_OP_REMOVE},
+	    {PX_OP_CLEAR, 'd', 412, PX_PUB_LOST, PX_PUB_OFF, PX_OP_NONE},
+	    {PX_OP_CLEAR, 'd', 0, 0, PX_PUB_BACKOFF, PX_OP_CLEAR},
+	    {PX_OP_CLEAR, 'c', 200, PX_PUB_QUEUE, PX_PUB_WAITING, PX_OP_REMOVE},
+	    {PX_OP_CLEAR, 'x', 200, PX_PUB_QUEUE, PX_PUB_WAITING, PX_OP_REMOVE},
+	    {PX_OP_REMOVE, 'x', 0, 0, PX_PUB_BACKOFF, PX_OP_REMOVE},
 	    {PX_OP_REMOVE, 'c', 200, 0, PX_PUB_OFF, PX_OP_NONE},
 	    {PX_OP_INITIAL, 'c', 200, 0, PX_PUB_STANDING, PX_OP_NONE},
 	};
@@ -614,8 +645,10 @@ static void what_is_wanted_meanwhile_goes_when_the_answer_comes(void **state)
 
 		if (row[i].meanwhile == 'd' || row[i].meanwhile == 'b')
 			assert_int_equal(px_publication_withdraw(&p, at(1)), 0);
-		if (row[i].meanwhile == 'w' || row[i].meanwhile == 'b')
+		if (strchr("wbx", row[i].meanwhile))
 			assert_int_equal(px_publication_want(&p, at(1)), 0);
+		if (row[i].meanwhile == 'x')
+			assert_int_equal(px_publication_withdraw(&p, at(1)), 0);
 		if (row[i].meanwhile == 'c')
 			assert_int_equal(px_publication_check(&p, at(1)), 0);
 		assert_int_equal(p.state, PX_PUB_IN_FLIGHT);
@@ -675,7 +708,7 @@ static void what_changes_while_it_waits(void **state)
 	while (p.state == PX_PUB_BACKOFF) {
 		now += due_in(&p, now);
 		px_publication_tick(&p, at(now));
-		if (px_publication_turn(&p, at(now)) != PX_OP_REMOVE)
+		if (px_publication_turn(&p, at(now)) != PX_OP_CLEAR)
 			break;
 		removals++;
 		answer(&p, status(500), now);
@@ -782,7 +815,8 @@ struct doc {
 struct server {
 	struct doc doc[64];
 	unsigned etags;
-	bool well; /* answers as it should */
+	bool well;     /* answers as it should */
+	bool no_clear; /* has answered a CLEAR otherwise */
 };
 
 static struct doc *find(struct server *s, unsigned etag, int64_t now)
@@ -803,6 +837,7 @@ static struct px_sip_answer serve(struct server *s, enum px_pub_op op, const cha
 	struct doc *d = NULL;
 
 	if (!s->well && roll(3) == 0) { /* refused before anything was done */
+		s->no_clear |= op == PX_OP_CLEAR;
 		a.status = codes[roll(sizeof codes / sizeof *codes)];
 		a.min_expires = (int64_t)roll(10000) - 1;
 		a.retry_after = (int64_t)roll(200) - 1;
@@ -827,8 +862,14 @@ static struct px_sip_answer serve(struct server *s, enum px_pub_op op, const cha
 	}
 	uint32_t granted = s->well || roll(2) ? expires : expires / (1 + roll(100));
 	d->etag = op == PX_OP_REMOVE ? 0 : ++s->etags;
-	if (op == PX_OP_INITIAL || op == PX_OP_MODIFY)
+	if (op == PX_OP_INITIAL || op == PX_OP_MODIFY) {
 		d->version = version;
+		s->no_clear = false;
+	}
+	if (op == PX_OP_CLEAR)
+		d->version = 0;
+	/* Kamailio would show it closed */
+	assert_true(op != PX_OP_REMOVE || d->version == 0 || s->no_clear);
 	d->lapses = now + (int64_t)granted * 1000;
 	snprintf(text, 16, "e%u", d->etag);
 	a.etag = op == PX_OP_REMOVE ? NULL : text;
@@ -891,6 +932,8 @@ static void right_in_the_end_whatever_happened(void **state)
 				break;
 			case 3:
 			case 4:
+				if (!wanted && roll(4)) /* long enough to be removed */
+					break;
 				version++;
 				wanted = true;
 				todo = px_publication_want(&p, at(now));

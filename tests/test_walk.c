@@ -431,7 +431,8 @@ static void carry_out(struct walk *w)
 			w->sip[w->sips].slot = (uint32_t)a[i].sip.id;
 			w->sip[w->sips].op = a[i].sip.op;
 			w->sip[w->sips++].expires = a[i].sip.expires;
-			if (a[i].sip.op == PX_OP_INITIAL || a[i].sip.op == PX_OP_MODIFY)
+			if (a[i].sip.op == PX_OP_INITIAL || a[i].sip.op == PX_OP_MODIFY ||
+			    a[i].sip.op == PX_OP_CLEAR)
 				assert_true(a[i].sip.body.len > 0);
 			if (a[i].sip.op == PX_OP_REMOVE)
 				assert_int_equal(a[i].sip.body.len, 0);

@@ -307,7 +307,6 @@ static void write_document(struct px_buf *out, const struct px_engine *e, const 
 	    .next = (enum px_presence)u->next,
 	    .next_from = {(int64_t)u->doc_next_from * 1000},
 	    .next_until = {(int64_t)u->doc_next_until * 1000}};
-	*out = px_buf_new(PX_PIDF_MAX);
 	px_pidf_write(out, &doc);
 }
 
@@ -359,13 +358,15 @@ static void turn(struct px_engine *e, uint32_t slot, struct px_now now)
 	memcpy(a->sip.key, u->key, strlen(u->key) + 1);
 	const char *etag = op != PX_OP_INITIAL && u->publication.etag ? u->publication.etag : "";
 	memcpy(a->sip.etag, etag, strlen(etag) + 1);
-	a->sip.body = px_buf_new(0);
+	a->sip.body = px_buf_new(PX_PIDF_MAX);
 	/*
 	 * A refresh could go without the document (RFC 3903 §4.1). But Kamailio (5.6 to 6.1) with publ_cache 2, which is how presence
 	 * without a database runs, then loses the one it has, and the user vanishes. With it, it changes nothing anywhere, and mends what
 	 * a server has lost. Who was taken over and isn't read yet has none.
 	 */
-	if (op != PX_OP_REMOVE && u->presence != PX_UNKNOWN)
+	if (op == PX_OP_CLEAR)
+		px_pidf_write_nothing(&a->sip.body, u->key);
+	else if (op != PX_OP_REMOVE && u->presence != PX_UNKNOWN)
 		write_document(&a->sip.body, e, u, now);
 	px_esc_sent(&e->esc, now);
 	px_user_touch(e, slot);

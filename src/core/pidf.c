@@ -130,6 +130,24 @@ static void person(struct px_buf *out, const struct px_pidf *doc, const struct p
 	px_buf_strs(out, "<dm:timestamp>", now, "</dm:timestamp>\n</dm:person>\n");
 }
 
+void px_pidf_write_nothing(struct px_buf *out, const char *key)
+{
+	char uri[URI_MAX], name[PX_PIDF_ID];
+
+	if (px_key_uri(key, uri, sizeof uri)) {
+		out->failed = true;
+		return;
+	}
+	px_pidf_tuple_id(key, name);
+	px_buf_str(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+	                "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\""
+	                " xmlns:off=\"urn:x-pua-exchange:withdrawn\" entity=\"");
+	px_buf_xml(out, uri, strlen(uri));
+	px_buf_strs(out, "\">\n<off:tuple id=\"", name,
+	            "\"><off:status><off:basic>closed</off:basic></off:status></off:tuple>\n"
+	            "</presence>\n");
+}
+
 void px_pidf_write(struct px_buf *out, const struct px_pidf *doc)
 {
 	const struct px_pidf_style *style = doc->style ? doc->style : &px_pidf_default;

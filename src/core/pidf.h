@@ -44,6 +44,12 @@ struct px_pidf {
 /* Appends the document to out; out->failed tells whether it fitted. */
 void px_pidf_write(struct px_buf *out, const struct px_pidf *doc);
 
+/*
+ * The same for a user of whom nothing is said: no tuple, no person. What is in it stands in a namespace that nobody knows, for the sake of Kamailio and
+ * OpenSIPS: of a publication that ends they show once more the first tuple, closed, which they find by its name alone, and fail when there is none.
+ */
+void px_pidf_write_nothing(struct px_buf *out, const char *key);
+
 /* "cal-" and "calp-" with 16 hex digits of the key's hash: distinct from each other and valid XML
  * ids (no leading digit). */
 void px_pidf_tuple_id(const char *key, char out[PX_PIDF_ID]);

@@ -95,7 +95,8 @@ static unsigned queue(struct px_publication *p)
 {
 	enter(p, PX_PUB_WAITING, never);
 	/* whatever a watcher would see goes first */
-	return PX_PUB_QUEUE | (!p->want || p->newer || !p->etag ? PX_PUB_URGENT : 0);
+	bool seen = p->want ? p->newer || !p->etag : !p->cleared;
+	return PX_PUB_QUEUE | (seen ? PX_PUB_URGENT : 0);
 }
 
 /* Nothing of ours stands there any more, as far as is known. */
@@ -105,7 +106,7 @@ static void drop_etag(struct px_publication *p)
 	p->etag = NULL;
 	p->expires = 0;
 	p->lapses = never;
-	p->unsure = p->check = false;
+	p->unsure = p->check = p->cleared = false;
 }
 
 /* From now on, nothing stands and nothing is wanted. */
@@ -214,7 +215,7 @@ enum px_pub_op px_publication_turn(struct px_publication *p, struct px_now now)
 		return PX_OP_NONE;
 	}
 	if (!p->want)
-		op = PX_OP_REMOVE;
+		op = p->cleared ? PX_OP_REMOVE : PX_OP_CLEAR;
 	else if (!p->etag)
 		op = PX_OP_INITIAL;
 	else
@@ -222,6 +223,7 @@ enum px_pub_op px_publication_turn(struct px_publication *p, struct px_now now)
 	enter(p, PX_PUB_IN_FLIGHT, never);
 	p->op = (uint8_t)op;
 	p->newer = p->check = false;
+	p->cleared = op == PX_OP_REMOVE;
 	return op;
 }
 
@@ -332,6 +334,7 @@ static unsigned stands(struct px_publication *p, const struct px_sip_answer *a,
 		p->etag = strdup(a->etag);
 	p->expires = (uint32_t)granted;
 	p->lapses = px_after(now, granted * 1000);
+	p->cleared = p->op == PX_OP_CLEAR && p->etag;
 	p->failures = p->minis = 0;
 	enter(p, PX_PUB_STANDING, p->etag ? px_after(now, refresh_after(p)) : p->lapses);
 	p->check = check && p->etag;
@@ -390,6 +393,13 @@ unsigned px_publication_answer(struct px_publication *p, const struct px_sip_ans
 	if (r->action != TOO_BRIEF)
 		p->minis = 0;
 
+	/* it won't have that document: so be it */
+	if (p->op == PX_OP_CLEAR && (r->action == SIMPLER || r->action == GIVE_UP)) {
+		p->cleared = true;
+		p->failures = 0;
+		return go_on(p);
+	}
+
 	switch ((enum action)r->action) {
 	case STANDS:
 		return stands(p, a, ask_expires, now);
@@ -421,7 +431,8 @@ const char *px_pub_state_name(enum px_pub_state s)
 
 const char *px_pub_op_name(enum px_pub_op op)
 {
-	static const char *const name[] = {"none", "initial", "refresh", "modify", "remove"};
+	static const char *const name[] = {"none",   "initial", "refresh",
+	                                   "modify", "clear",   "remove"};
 
 	return name[op];
 }

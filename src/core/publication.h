@@ -12,7 +12,7 @@
  *                  ^  deadline            5xx, silence, lost connection, 403 ...
  *               BACKOFF <--------------- IN_FLIGHT
  *   The operation is worked out when the turn comes: no ETag: initial; a newer state: modify; nothing new: refresh (the engine sends the document
- *   with it: see there); withdrawn: remove.
+ *   with it: see there); withdrawn: clear, and when that was confirmed: remove.
  *   412: the ETag is dropped, and it waits for a turn at once (initial).
  */
 #ifndef PX_PUBLICATION_H
@@ -24,8 +24,18 @@
 
 enum px_pub_state { PX_PUB_OFF, PX_PUB_WAITING, PX_PUB_IN_FLIGHT, PX_PUB_STANDING, PX_PUB_BACKOFF };
 
-/* RFC 3903 §4.1 */
-enum px_pub_op { PX_OP_NONE, PX_OP_INITIAL, PX_OP_REFRESH, PX_OP_MODIFY, PX_OP_REMOVE };
+/*
+ * RFC 3903 §4.1; CLEAR is a modification, to a document that says nothing (px_pidf_write_nothing). Kamailio and OpenSIPS show watchers the tuple of what is
+ * removed once more, closed and before all others: whoever reads the first alone would take a user with a phone for offline.
+ */
+enum px_pub_op {
+	PX_OP_NONE,
+	PX_OP_INITIAL,
+	PX_OP_REFRESH,
+	PX_OP_MODIFY,
+	PX_OP_CLEAR,
+	PX_OP_REMOVE
+};
 
 enum px_sip_fail {
 	PX_SIP_ANSWERED,  /* a final response came: status is the server's */
@@ -67,6 +77,7 @@ struct px_publication {
 	bool gave_up;     /* BACKOFF: because of 403 and its like; nothing hastens it */
 	uint8_t failures; /* in a row */
 	uint8_t minis;    /* 423 in a row */
+	bool cleared;     /* what stands says nothing: it may be removed */
 	bool brief;       /* 413, 415: only the shortest document, from now on */
 	uint32_t expires; /* s, granted; 0: none */
 	char *etag;       /* owned; NULL: none */

@@ -312,6 +312,8 @@ def test_golden_notify_is_what_kamailio_sends(folder):
             same(seen.next(), "busy")
             publisher.put(aor)
             same(seen.next(), "busy-beside-a-phone")
+            calendar = publisher.publish(aor, document("nothing"), etag=calendar)["SIP-ETag"]
+            same(seen.next(), "withdrawn-beside-a-phone")
             publisher.remove(aor, calendar)
             same(seen.next(), "withdrawn-beside-a-phone")
         aor = "bob@example.com"

@@ -17,6 +17,8 @@ from .sip import Message
 PIDF = "{urn:ietf:params:xml:ns:pidf}"
 DM = "{urn:ietf:params:xml:ns:pidf:data-model}"
 RPID = "{urn:ietf:params:xml:ns:pidf:rpid}"
+OFF = "{urn:x-pua-exchange:withdrawn}"
+CLEAR = "clear"
 
 # What a rule may return besides a status: nothing is answered, or the connection is reset; the
 # request is not carried out, or it is and only its answer gets lost.
@@ -28,9 +30,14 @@ _etag = itertools.count(1)
 
 
 def calendar_of(aor, body):
-    """The status in one of our documents; AssertionError when it isn't as it should be."""
+    """The status in one of our documents; CLEAR: the one that says nothing; AssertionError when it isn't as it should be."""
     root = ET.fromstring(body)
     assert root.tag == PIDF + "presence" and root.get("entity") == f"sip:{aor}", body
+    if not root.findall(PIDF + "*") and not root.findall(DM + "*"):
+        # what Kamailio and OpenSIPS look for when they make a last document of it
+        found = root.findall(f"{OFF}tuple/{OFF}status/{OFF}basic")
+        assert len(root) == len(found) == 1 and root[0].get("id").startswith("cal-"), body
+        return CLEAR
     tuples, persons = root.findall(PIDF + "tuple"), root.findall(DM + "person")
     assert len(tuples) == len(persons) == 1, body
     assert tuples[0].get("id").startswith("cal-"), body
@@ -43,7 +50,7 @@ def calendar_of(aor, body):
 
 
 class Publish:
-    """One PUBLISH that came, copies left out. op: initial, refresh, modify or remove; calendar: the
+    """One PUBLISH that came, copies left out. op: initial, refresh, modify, clear or remove; calendar: the
     status in its document, if it has one; answer: the status it got, None while it has none."""
 
     def __init__(self, message):
@@ -260,6 +267,8 @@ class PresenceServer:
         if message.body:
             try:
                 publish.calendar = calendar_of(publish.aor, message.body)
+                if publish.calendar == CLEAR:
+                    publish.op = "clear"
             except (AssertionError, ET.ParseError) as e:
                 self.problems.append(f"{publish}: {e}")
 
@@ -273,6 +282,8 @@ class PresenceServer:
         else:
             calendar = None
         if publish.op == "remove":
+            if calendar != CLEAR:
+                self.problems.append(f"{publish}: watchers would be shown {calendar} as closed")
             return 200, {"SIP-ETag": "gone", "Expires": "0"}
         if publish.expires < self.min_expires:
             if publish.etag:

@@ -596,7 +596,8 @@ static void sip_arrives(struct world *w, struct px_action *a)
 			}
 			if (a->sip.body.len) {
 				doc->presence =
-				    strstr(a->sip.body.data, "<rpid:busy")   ? PX_PRESENCE_BUSY
+				    a->sip.op == PX_OP_CLEAR                 ? PX_UNKNOWN
+				    : strstr(a->sip.body.data, "<rpid:busy")   ? PX_PRESENCE_BUSY
 				    : strstr(a->sip.body.data, "<rpid:away") ? PX_AWAY
 				                                             : PX_AVAILABLE;
 				doc->order = ++w->seq;

@@ -343,6 +343,8 @@ bool pw_document_read(const char *body, size_t length, const char *aor, struct p
 	} else {
 		read_root(&r, xmlDocGetRootElement(xml), aor);
 		read.all = view_of(&r.all);
+		if (read.tuples == 0 && read.all.status == PW_UNKNOWN)
+			read.all.status = PW_OFFLINE; /* as every watcher has it */
 		read.calendar = view_of(&r.calendar);
 		*doc = read;
 		good = true;

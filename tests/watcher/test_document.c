@@ -46,7 +46,7 @@ static const struct row rows[] = {
     {HEAD TUPLE("t", "closed") PERSON("p", "<r:busy/>") TAIL, PW_OFFLINE, PW_UNKNOWN,
      PW_BASIC_CLOSED, 1, 1, "busy", 0},
     {HEAD PERSON("p", "<r:busy/>") TAIL, PW_BUSY, PW_UNKNOWN, PW_BASIC_NONE, 0, 1, "busy", 0},
-    {HEAD TAIL, PW_UNKNOWN, PW_UNKNOWN, PW_BASIC_NONE, 0, 0, "", 0},
+    {HEAD TAIL, PW_OFFLINE, PW_UNKNOWN, PW_BASIC_NONE, 0, 0, "", 0},
     {HEAD TUPLE("t", "open") PERSON("p", "<r:note>busy</r:note>") TAIL, PW_AVAILABLE, PW_UNKNOWN,
      PW_BASIC_OPEN, 1, 1, "", 0},
     /* an activity in another namespace's person, or outside of any, is none */
