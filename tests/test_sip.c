@@ -802,6 +802,39 @@ static void silence(void **state)
 	}
 }
 
+static unsigned requests(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&server.lock);
+	n = server.requests;
+	pthread_mutex_unlock(&server.lock);
+	return n;
+}
+
+/* A copy that came after what is sent next would be carried out, too. */
+static void what_timed_out_is_not_repeated(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	client("udp");
+	b.stop_after = 1;
+	send_one(0, "silent@example.test", 10, 600);
+	run(5000);
+	assert_int_equal(b.a[0].fail, PX_SIP_TIMEOUT);
+	/* behind all that was sent before */
+	b.stop_after = 2;
+	send_one(1, "ok@example.test", 10, 5000);
+	run(5000);
+	assert_answered(1, 200);
+	before = requests();
+	assert_true(before >= 2);
+	b.stop_after = 100;
+	run(1300); /* the next one would come 1.5 s after the first */
+	assert_int_equal(requests(), before);
+}
+
 static void late_answer_falls_to_the_floor(void **state)
 {
 	(void)state;
@@ -1200,6 +1233,7 @@ int main(void)
 	    T(odd_key),
 	    T(refusals),
 	    T(silence),
+	    T(what_timed_out_is_not_repeated),
 	    T(late_answer_falls_to_the_floor),
 	    T(nobody_there),
 	    T(reset_in_the_middle),

@@ -14,7 +14,9 @@
 
 #include <openssl/ssl.h>
 
+#include <sofia-sip/nta_stateless.h>
 #include <sofia-sip/nta_tport.h>
+#include <sofia-sip/sip_status.h>
 #include <sofia-sip/su_tag.h>
 #include <sofia-sip/tport.h>
 #include <sofia-sip/tport_tag.h>
@@ -259,6 +261,21 @@ nta_leg_t *px_port_for(struct px_ports *p, const struct px_address *to, int *err
 	}
 	p->n++;
 	return port->leg;
+}
+
+/* Sofia has no way to end it before its time, but an answer does that: so it gets one, from ourselves. */
+void px_port_give_up(struct px_ports *p, const nta_leg_t *leg, nta_outgoing_t *out)
+{
+	struct port *port = p->port;
+	tport_t *tp = nta_outgoing_transport(out);
+	const bool udp = tp && !tport_is_tcp(tp);
+
+	tport_unref(tp);
+	while (port < p->port + p->n && port->leg != leg)
+		port++;
+	if (udp && port < p->port + p->n)
+		nta_msg_treply(port->agent, nta_outgoing_getrequest(out),
+		               SIP_408_REQUEST_TIMEOUT, TAG_END());
 }
 
 struct px_ports *px_ports_new(su_root_t *root, const struct px_port_config *c)

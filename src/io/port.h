@@ -35,6 +35,12 @@ void px_ports_free(struct px_ports *p); /* after the last transaction on them; N
 nta_leg_t *px_port_for(struct px_ports *p, const struct px_address *to, int *err,
                        char why[PX_PORT_WHY]);
 
+/*
+ * What was sent by this leg and waits for an answer isn't repeated any more (RFC 3261 §17.1.2.2, timer E, would go on for 32 s): a copy of it that comes after what was
+ * sent next would be carried out as well. To be destroyed right after.
+ */
+void px_port_give_up(struct px_ports *p, const nta_leg_t *leg, nta_outgoing_t *out);
+
 /* Is what TLS needs there? 0, or a negative errno and a line in why. */
 int px_port_tls_check(const struct px_port_config *c, char why[PX_PORT_WHY]);
 

@@ -257,6 +257,8 @@ static void on_deadline(su_root_magic_t *magic, su_timer_t *t, su_timer_arg_t *a
 			if (was_too_long(r))
 				r->place->by_udp_until = px_after(now, BY_UDP_MS);
 		}
+		if (r->out)
+			px_port_give_up(s->ports, r->place->leg, r->out);
 		drop(r);
 		if (silent) {
 			tport_shutdown(silent, 2); /* ends the others there from within */
