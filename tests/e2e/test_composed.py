@@ -102,7 +102,7 @@ def test_reminders_reach_the_phone(kamailio, busy_world):
     w = busy_world(remind_before=60, remind_zone="UTC")
     alice, bob = w.aors[:2]
     phones = [Phone(kamailio.port, alice, statuses=[503]).register(), Phone(kamailio.port, bob)]
-    begin = int(time.time()) + 70
+    begin = int(time.time()) + 63
     for aor in (alice, bob):
         w.sim.add_meeting(aor, begin, begin + 1800, subject="Budget", location="Room 5")
     text = "Meeting " + "–".join(time.strftime("%H:%M", time.gmtime(t))
