@@ -645,12 +645,12 @@ static void every_code_has_its_verdict(void **state)
 	for (size_t i = 0; i < COUNT(meaning); i++) {
 		char list[2000], code[100];
 		const enum px_verdict v = meaning[i].verdict;
-		/* one mailbox of many: not the gateway's trouble, and no subscription's */
-		const enum px_verdict one = v == PX_V_SERVER ? PX_V_LOST
-		                            : v == PX_V_LOST || v == PX_V_GAP || v == PX_V_WIDE ||
-		                                    v == PX_V_VERSION || v == PX_V_KIND
-		                                ? PX_V_TRANSIENT
-		                                : v;
+		/* one mailbox of many: not the gateway's trouble */
+		const enum px_verdict one =
+		    v == PX_V_SERVER ? PX_V_LOST
+		    : v == PX_V_GAP || v == PX_V_WIDE || v == PX_V_VERSION || v == PX_V_KIND
+		        ? PX_V_TRANSIENT
+		        : v;
 
 		snprintf(list, sizeof list, "%s", meaning[i].codes);
 		for (char *s = strtok(list, "\n"); s; s = strtok(NULL, "\n"), rows++) {

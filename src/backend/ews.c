@@ -369,8 +369,8 @@ static void mailbox_digits(struct px_parse *p, struct mailbox *b)
 	}
 }
 
-/* What a code means for one mailbox of many: the gateway answered, and there was no subscription to
- * lose. */
+/* What a code means for one mailbox of many: the gateway answered; another may stand nearer to the
+ * mailbox. */
 static enum px_verdict mailbox_verdict(const char *code)
 {
 	const struct px_meaning *row = px_ews_row(code);
@@ -380,8 +380,7 @@ static enum px_verdict mailbox_verdict(const char *code)
 	if (v == PX_V_USER && strcmp(code, "ErrorAccessDenied") == 0)
 		return PX_V_UNREADABLE;
 	return v == PX_V_SERVER ? PX_V_LOST
-	       : v == PX_V_LOST || v == PX_V_GAP || v == PX_V_WIDE || v == PX_V_VERSION ||
-	               v == PX_V_KIND
+	       : v == PX_V_GAP || v == PX_V_WIDE || v == PX_V_VERSION || v == PX_V_KIND
 	           ? PX_V_TRANSIENT
 	           : v;
 }
