@@ -197,6 +197,9 @@ def test_reload_under_load(place, source):
             assert int(said["users"]) == users + len(here)
             assert int(said["added" if here else "removed"]) == guests, said
             time.sleep(1)
+            # who still goes would come back, and not be new
+            wait_until(lambda: proxy.stats()["users"] == users + len(here), 10,
+                       lambda: str(proxy.stats()))
     assert knocking.unanswered == 0 and p99(knocking.took) < 0.1
     wait_until(lambda: proxy.stats()["confirmed"] == users and proxy.stats()["followed"] == users, 60,
                lambda: str(proxy.stats()))
