@@ -146,7 +146,7 @@ WITH_KAMAILIO = $(if $(or $(KAMAILIO_MODULES),$(if $(OPENSIPS_SRC),,yes)),kamail
 OPENSIPS_MODULES ?= $(if $(OPENSIPS_SRC),$(shell printf 'include Makefile.conf\ninclude Makefile.sources\ninclude Makefile.defs\nwhere:\n\t@echo $$(modules_prefix)/$$(modules_dir)\n' | $(MAKE) -s --no-print-directory -C $(OPENSIPS_SRC) -f - where 2>/dev/null | tr -s / | sed 's,/$$,,'))
 INSTALLED = $(SBINDIR)/pua_exchange_worker $(if $(WITH_KAMAILIO),$(KAMAILIO_MODULES)/pua_exchange.so) \
 	$(addprefix $(DOCDIR)/,README.md README.pua_exchange README.pua_exchange.opensips kamailio.cfg.sample opensips.cfg.sample LICENSE) \
-	$(addprefix $(DATADIR)/,$(patsubst db/%,%,$(shell find db -type f 2>/dev/null)))
+	$(addprefix $(DATADIR)/,$(patsubst db/%,%,$(shell find db -type f)) $(patsubst plugin/%,%,$(wildcard plugin/monitoring/*)))
 install: all $(WITH_KAMAILIO) docs $(WITH_OPENSIPS)
 	$(if $(KAMAILIO_MODULES)$(OPENSIPS_SRC),,$(error there is no Kamailio that says where its modules are; give KAMAILIO_MODULES=DIR))
 	install -D -m 755 $(BUILD)/pua_exchange_worker $(DESTDIR)$(SBINDIR)/pua_exchange_worker
@@ -154,10 +154,10 @@ install: all $(WITH_KAMAILIO) docs $(WITH_OPENSIPS)
 	$(if $(WITH_OPENSIPS),install -D -m 644 $(BUILD)/opensips/pua_exchange.so $(DESTDIR)$(OPENSIPS_MODULES)/pua_exchange.so)
 	install -d $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)
 	install -m 644 README.md LICENSE plugin/kamailio.cfg.sample plugin/opensips.cfg.sample $(BUILD)/README.pua_exchange $(BUILD)/README.pua_exchange.opensips $(DESTDIR)$(DOCDIR)
-	$(if $(wildcard db),cp -R db/. $(DESTDIR)$(DATADIR))
+	cp -R db/. plugin/monitoring $(DESTDIR)$(DATADIR)
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED)) $(if $(WITH_OPENSIPS),$(DESTDIR)$(OPENSIPS_MODULES)/pua_exchange.so)
-	-rmdir -p --ignore-fail-on-non-empty $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)/dbtext $(DESTDIR)$(DATADIR) 2>/dev/null || true
+	-rmdir -p --ignore-fail-on-non-empty $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)/dbtext $(DESTDIR)$(DATADIR)/monitoring $(DESTDIR)$(DATADIR) 2>/dev/null || true
 
 # what a bare Debian 12 needs, and Kamailio's source under build/kamailio-src
 deps:

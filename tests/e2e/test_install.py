@@ -30,7 +30,8 @@ def test_install_and_uninstall(folder):
     assert os.path.exists("/" + modules[0].replace("pua_exchange", "tm")), "Kamailio looks elsewhere"
     for name in ("sbin/pua_exchange_worker", "share/doc/pua_exchange/kamailio.cfg.sample",
                  "share/doc/pua_exchange/opensips.cfg.sample",
-                 "share/doc/pua_exchange/README.pua_exchange", "share/doc/pua_exchange/README.md"):
+                 "share/doc/pua_exchange/README.pua_exchange", "share/doc/pua_exchange/README.md",
+                 "share/pua_exchange/monitoring/alerts.yml", "share/pua_exchange/dbtext/exchange_users"):
         assert f"usr/local/{name}" in found
     # the module looks for the worker where it was put
     assert b"/usr/local/sbin/pua_exchange_worker\0" in (folder / modules[0]).read_bytes()
