@@ -1166,6 +1166,10 @@ static void go(struct walk *w, int g)
 	px_pool_remove(&w->p, g, at(w->now));
 	for (int i = 0; i < WALK_FLIGHT; i++)
 		if (w->flight[i].g == g && w->flight[i].probe) {
+			if (w->flight[i].held) { /* nobody knows, so it counts */
+				assert_true(w->denied_at < 0 || w->now - w->denied_at >= MIN5);
+				w->denied_at = w->now;
+			}
 			px_pool_cancelled(&w->p, g, false);
 			w->flight[i].g = PX_NO_GATEWAY;
 		}
@@ -1406,6 +1410,39 @@ static void login_goes_on_without_it(void **state)
 	px_pool_free(&p);
 }
 
+/* What was being asked when it was taken out may have refused the login: the next is asked when it might have been anyhow. */
+static void who_leaves_in_the_middle_counts_as_refused(void **state)
+{
+	struct px_pool p;
+
+	(void)state;
+	make(&p, 3); /* held */
+	ends(&p, 0, PX_V_DENIED, 0);
+	assert_int_equal(probe(&p, 1), 0);
+	probed(&p, 0, PX_V_DENIED, 2);
+	assert_int_equal(probe(&p, 3), 1);
+	assert_int_equal(probed(&p, 1, PX_V_DENIED, 4), PX_POOL_HELD);
+	const int g = probe(&p, 2 * MIN5);
+	assert_int_not_equal(g, PX_NO_GATEWAY);
+	px_pool_remove(&p, g, at(2 * MIN5 + 100));
+	assert_about(due_in(&p, 2 * MIN5 + 100), MIN5);
+	assert_int_equal(probe(&p, 3 * MIN5), PX_NO_GATEWAY);
+	assert_int_not_equal(probe(&p, 4 * MIN5), g);
+	px_pool_free(&p);
+
+	make(&p, 3); /* the accused has refused twice, and another is asked */
+	ends(&p, 0, PX_V_DENIED, 0);
+	assert_int_equal(probe(&p, 1), 0);
+	probed(&p, 0, PX_V_DENIED, 2);
+	assert_int_equal(probe(&p, 3), 1);
+	px_pool_remove(&p, 1, at(4));
+	assert_int_equal(probe(&p, MIN5), PX_NO_GATEWAY);
+	assert_int_equal(probe(&p, 2 * MIN5), 2);
+	assert_int_equal(probed(&p, 2, PX_V_OK, 2 * MIN5), PX_POOL_OPEN);
+	assert_int_equal(p.gateway[0].health, PX_GW_REFUSED);
+	px_pool_free(&p);
+}
+
 /* A new password is tried once, at once, and where the old one was good; refused, it costs no second login. */
 static void a_new_password_is_tried_once(void **state)
 {
@@ -1502,6 +1539,7 @@ int main(void)
 	    cmocka_unit_test(comes_down_and_is_probed),
 	    cmocka_unit_test(what_leaves_is_asked_nothing),
 	    cmocka_unit_test(login_goes_on_without_it),
+	    cmocka_unit_test(who_leaves_in_the_middle_counts_as_refused),
 	    cmocka_unit_test(a_new_password_is_tried_once),
 	    cmocka_unit_test(old_probes_say_nothing),
 	    cmocka_unit_test(concurrency_changes),

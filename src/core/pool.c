@@ -410,7 +410,8 @@ void px_pool_remove(struct px_pool *p, int gateway, struct px_now now)
 	g->probe_at = never;
 	if (p->login == PX_LOGIN_OPEN)
 		return;
-	if (p->asking == gateway)
+	const bool asked = p->asking == gateway;
+	if (asked)
 		p->asking = PX_NO_GATEWAY;
 	if (p->accused == gateway && p->renewed)
 		px_pool_login_renewed(p, now);
@@ -419,6 +420,9 @@ void px_pool_remove(struct px_pool *p, int gateway, struct px_now now)
 	else if (p->login == PX_LOGIN_ASKING && p->asking == PX_NO_GATEWAY &&
 	         next_to_ask(p, p->asked) == p->n)
 		ask_next(p, now);
+	/* what it would have answered nobody hears; it may have been one failed login more than there may be */
+	if (asked && (p->login == PX_LOGIN_HELD || p->refused_twice))
+		p->held_until = later(p, REFUSED_MS, now);
 }
 
 void px_pool_free_place(struct px_pool *p, int gateway)

@@ -119,7 +119,8 @@ void px_pool_gateway(struct px_pool *p, unsigned i, const char *name, unsigned c
 
 /* One more: its place, DOWN and due to be probed; -ENOSPC or -ENOMEM. Pointers to gateways are no good any more. */
 int px_pool_add(struct px_pool *p, const char *name, unsigned concurrency, struct px_now now);
-/* It is LEAVING. Its probe, if one is under way, is the caller's to cancel; login goes on without it. */
+/* It is LEAVING. Its probe, if one is under way, is the caller's to cancel; login goes on without it, 5 min later if that was the probe that
+ * might have told, and a refused login too many. */
 void px_pool_remove(struct px_pool *p, int gateway, struct px_now now);
 /* Nothing is under way there any more: the place is free. */
 void px_pool_free_place(struct px_pool *p, int gateway);
