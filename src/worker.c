@@ -921,15 +921,16 @@ static struct px_pidf_style document_style(const struct worker *w)
 	                              .timed_status = s->timed_status};
 }
 
-/* PX_KIND_BIT()s that the settings allow. */
+/* PX_KIND_BIT()s that the settings allow: the one that is set, and what may take its place where it isn't to be had. */
 static unsigned kinds_of(const struct worker *w)
 {
 	const struct px_settings *s = w->settings;
-	const unsigned kinds[] = {[PX_SUBSCRIPTION_AUTO] =
-	                              PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PULL) |
-	                              (s->listen_http ? PX_KIND_BIT(PX_KIND_PUSH) : 0),
-	                          [PX_SUBSCRIPTION_STREAMING] = PX_KIND_BIT(PX_KIND_STREAM),
-	                          [PX_SUBSCRIPTION_PUSH] = PX_KIND_BIT(PX_KIND_PUSH),
+	const unsigned all = PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PULL) |
+	                     (s->listen_http ? PX_KIND_BIT(PX_KIND_PUSH) : 0);
+	const unsigned kinds[] = {[PX_SUBSCRIPTION_AUTO] = all,
+	                          [PX_SUBSCRIPTION_STREAMING] = all,
+	                          [PX_SUBSCRIPTION_PUSH] =
+	                              PX_KIND_BIT(PX_KIND_PUSH) | PX_KIND_BIT(PX_KIND_PULL),
 	                          [PX_SUBSCRIPTION_PULL] = PX_KIND_BIT(PX_KIND_PULL),
 	                          [PX_SUBSCRIPTION_NONE] = PX_KIND_BIT(PX_KIND_NONE)};
 
@@ -951,6 +952,8 @@ static int make_engine(struct worker *w, struct px_now now)
 	                             .gateway_name = name,
 	                             .gateway_concurrency = concurrency,
 	                             .kinds = kinds_of(w),
+	                             .kind_set = s->subscription != PX_SUBSCRIPTION_AUTO &&
+	                                         s->subscription != PX_SUBSCRIPTION_NONE,
 	                             .callback = w->notify ? w->notify_url : w->callback,
 	                             .horizon_s = s->horizon,
 	                             .resync_s = s->resync,

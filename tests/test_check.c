@@ -419,7 +419,7 @@ static void older_version_and_kind(void **state)
 	answers(r, 0, 500, PX_V_KIND, "ErrorInvalidRequest");
 	assert_true(px_check_next(r, now, &g, &a, &q));
 	assert_int_equal(q.kind, PX_KIND_PULL);
-	answers(r, 0, 500, PX_V_LOST, "ErrorExceededSubscriptionCount");
+	answers(r, 0, 500, PX_V_TRANSIENT, "ErrorExceededSubscriptionCount");
 	assert_true(px_check_ended(r));
 	is(r, 0, PX_CHECK_CALENDAR, PX_CHECK_OK, NULL);
 	is(r, 0, PX_CHECK_SUBSCRIPTION, PX_CHECK_FAILED, "ErrorExceededSubscriptionCount");

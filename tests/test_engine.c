@@ -1611,10 +1611,232 @@ static void test_push_that_is_not_heard_falls_to_pull(void **state)
 	px_engine_free(r.e);
 }
 
+/* Answers what is asked as a server would that has nothing to say, but for what the caller wants to answer itself. */
+static void answer_all(struct rig *r, enum px_ask but)
+{
+	char text[16 * 3];
+
+	while (find(r, PX_ASK_PROBE) && but != PX_ASK_PROBE)
+		answer(r, PX_ASK_PROBE, "C\n");
+	while (find(r, PX_ASK_UNSUBSCRIBE))
+		answer(r, PX_ASK_UNSUBSCRIBE, "");
+	while (find(r, PX_ASK_READ) && but != PX_ASK_READ) {
+		unsigned n = 0;
+
+		for (const char *c = strchr(find(r, PX_ASK_READ)->body, '\n') + 1; *c; c++)
+			n += *c == '\n';
+		for (unsigned i = 0; i <= n; i++)
+			snprintf(text + 2 * i, 3, "%s", i < n ? "C\n" : "");
+		answer(r, PX_ASK_READ, text);
+	}
+	while (r->sips)
+		published(r, 200, "etag");
+}
+
+/* Who has no subscription learns from its readings that its mailbox can't be reached where it is. */
+static void test_who_is_swept_looks_for_a_gateway_too(void **state)
+{
+	static const char *const refusal[] = {"R 2\n", "R 8\n"}; /* lost; transient */
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct px_engine_config c = config();
+		struct px_user_view v;
+		struct rig r;
+
+		c.kinds = PX_KIND_BIT(PX_KIND_NONE);
+		begin(&r, c);
+		px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+		for (int s = 0; s < 120; s++) {
+			struct asked *h = find(&r, PX_ASK_READ);
+			if (h)
+				answer(&r, PX_ASK_READ, h->gateway == 1 ? "C\n" : refusal[i]);
+			answer_all(&r, PX_ASK_READ);
+			pass(&r, 1000);
+		}
+		assert_true(px_engine_user(r.e, 0, &v));
+		assert_int_equal(v.watch, PX_WATCH_SWEPT);
+		assert_int_equal(v.gateway, 1);
+		assert_int_equal(v.presence, PX_AVAILABLE);
+		/* and stays: no circling, and no haste before */
+		assert_true(px_engine_counts(r.e).reads < 12);
+		const uint64_t reads = px_engine_counts(r.e).reads;
+		pass(&r, 600000);
+		assert_int_equal(px_engine_counts(r.e).reads, reads);
+		end(&r);
+	}
+}
+
+/* Calls did arrive, and then don't any more: a firewall is in their way now. */
+static void test_push_that_is_not_heard_any_more_falls_to_pull(void **state)
+{
+	struct px_engine_config c = config();
+	struct rig r;
+	int polled_at = 0;
+
+	(void)state;
+	c.gateways = 1;
+	c.kinds = PX_KIND_BIT(PX_KIND_PUSH) | PX_KIND_BIT(PX_KIND_PULL);
+	c.callback = "http://us/";
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	for (int s = 0; s < 1200 && !polled_at; s++) {
+		answer_all(&r, PX_ASK_SUBSCRIBE);
+		if (find(&r, PX_ASK_SUBSCRIBE))
+			answer(&r, PX_ASK_SUBSCRIBE, s < 60 ? "I one w\n" : "I two w\n");
+		if (s > 10 && s < 300 && s % 60 == 0)
+			assert_int_equal(px_engine_notified(r.e, 0, "A one\n", 6, r.now), PX_HEARD);
+		if (s > 20 && s < 300)
+			assert_int_equal(px_engine_counts(r.e).watch[PX_WATCH_FOLLOWED], s >= 60);
+		if (find(&r, PX_ASK_POLL))
+			polled_at = s;
+		pass(&r, 1000);
+	}
+	/* twice the time of a call, and that of the first of another subscription */
+	assert_in_range(polled_at, 240 + 270, 240 + 270 + 75 + 60);
+	assert_int_equal(px_engine_pool(r.e)->gateway[0].kind, PX_KIND_PULL);
+	end(&r);
+}
+
+/* Streams ran, and then something stands between that gathers what they say. */
+static void test_streams_that_go_silent_fall_to_the_next_kind(void **state)
+{
+	struct px_engine_config c = config();
+	struct rig r;
+	unsigned subscribes = 0;
+
+	(void)state;
+	c.gateways = 1;
+	c.kinds = PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PULL);
+	begin(&r, c);
+	follow_one(&r, "alice@example.test");
+	assert_int_equal(px_engine_counts(r.e).watch[PX_WATCH_FOLLOWED], 1);
+	for (int s = 0; s < 400 && !find(&r, PX_ASK_POLL); s++) {
+		answer_all(&r, PX_ASK_SUBSCRIBE);
+		if (find(&r, PX_ASK_SUBSCRIBE)) {
+			subscribes++;
+			answer(&r, PX_ASK_SUBSCRIBE, "I sub2 w\n");
+		}
+		pass(&r, 1000);
+	}
+	assert_non_null(find(&r, PX_ASK_POLL));
+	assert_int_equal(subscribes, 1);
+	assert_int_equal(px_engine_pool(r.e)->gateway[0].kind, PX_KIND_PULL);
+	end(&r);
+}
+
+/* A mailbox that makes the server take the request for a bad one doesn't cost the others their streams. */
+static void test_a_kind_is_not_judged_by_one_mailbox(void **state)
+{
+	(void)state;
+	for (unsigned others = 0; others < 2; others++) {
+		struct px_engine_config c = config();
+		struct px_user_view v;
+		struct rig r;
+
+		c.gateways = 1;
+		c.kinds = PX_KIND_BIT(PX_KIND_STREAM) | PX_KIND_BIT(PX_KIND_PULL);
+		begin(&r, c);
+		px_engine_user_put(r.e, "odd@example.test", "odd@example.test", true, r.now);
+		if (others)
+			px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true,
+			                   r.now);
+		for (int s = 0; s < 900; s++) {
+			answer_all(&r, PX_ASK_SUBSCRIBE);
+			struct asked *h = find(&r, PX_ASK_SUBSCRIBE), *stream;
+			if (h && strstr(h->body, "odd@") &&
+			    px_engine_pool(r.e)->gateway[0].kind == PX_KIND_STREAM)
+				answer(&r, PX_ASK_SUBSCRIBE, "V 11\n");
+			else if (h)
+				answer(&r, PX_ASK_SUBSCRIBE, s % 2 ? "I sub1 w\n" : "I sub2 w\n");
+			if ((stream = find(&r, PX_ASK_STREAM)))
+				px_engine_http_data(r.e, stream->id, "A\n", 2, r.now);
+			if (find(&r, PX_ASK_POLL))
+				answer(&r, PX_ASK_POLL, "A sub1 w\n");
+			pass(&r, 1000);
+		}
+		assert_true(px_engine_user(r.e, others, &v));
+		assert_int_equal(v.watch, PX_WATCH_FOLLOWED);
+		/* alone it says so three times, and is believed */
+		assert_int_equal(v.kind, others ? PX_KIND_STREAM : PX_KIND_PULL);
+		end(&r);
+	}
+}
+
+/* The limit of subscriptions isn't the user's fault, nor the gateway's: it waits there, its old one is given up first, and it is read meanwhile. */
+static void test_too_many_subscriptions_pass(void **state)
+{
+	struct px_engine_config c = config();
+	struct px_user_view v;
+	struct rig r;
+	unsigned asked[2] = {0};
+
+	(void)state;
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	for (int s = 0; s < 600; s++) {
+		answer_all(&r, PX_ASK_SUBSCRIBE);
+		struct asked *h = find(&r, PX_ASK_SUBSCRIBE);
+		if (h) {
+			/* three times where it is, before the other is tried */
+			assert_int_equal(h->gateway, asked[0] < 3 ? 0 : h->gateway);
+			asked[h->gateway]++;
+			answer(&r, PX_ASK_SUBSCRIBE, "K ErrorExceededSubscriptionCount\n");
+		}
+		pass(&r, 1000);
+		assert_true(px_engine_user(r.e, 0, &v));
+		assert_int_not_equal(v.watch, PX_WATCH_PARKED);
+	}
+	assert_true(asked[0] >= 3 && asked[1] >= 1);
+	assert_in_range(asked[0] + asked[1], 4, 12);
+	assert_true(px_engine_counts(r.e).reads >= asked[0] + asked[1] - 1);
+	assert_int_equal(v.presence, PX_AVAILABLE);
+	end(&r);
+}
+
+/* Polls said until now that nothing changed: an hour from now what is known is stale, not an hour from when it was read last. */
+static void test_who_is_parked_was_good_until_then(void **state)
+{
+	struct px_engine_config c = config();
+	struct px_user_view v;
+	struct rig r;
+	int parked_at = 0, stale_at = 0;
+
+	(void)state;
+	c.gateways = 1;
+	c.kinds = PX_KIND_BIT(PX_KIND_PULL);
+	begin(&r, c);
+	px_engine_user_put(r.e, "alice@example.test", "alice@example.test", true, r.now);
+	for (int s = 0; s < 8000 && !stale_at; s++) {
+		if (s > 300 && find(&r, PX_ASK_READ))
+			answer(&r, PX_ASK_READ, "R 5\n");
+		answer_all(&r, PX_ASK_SUBSCRIBE);
+		if (find(&r, PX_ASK_SUBSCRIBE))
+			answer(&r, PX_ASK_SUBSCRIBE, "I one w\n");
+		if (find(&r, PX_ASK_POLL))
+			answer(&r, PX_ASK_POLL, "A one w\n");
+		pass(&r, 1000);
+		assert_true(px_engine_user(r.e, 0, &v));
+		if (!parked_at && v.watch == PX_WATCH_PARKED)
+			parked_at = s;
+		if (parked_at && v.presence == PX_UNKNOWN)
+			stale_at = s;
+	}
+	assert_true(parked_at > 1500);
+	assert_in_range(stale_at, parked_at + 3595, parked_at + 3605);
+	end(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_push_that_is_not_heard_falls_to_pull),
+	    cmocka_unit_test(test_who_is_swept_looks_for_a_gateway_too),
+	    cmocka_unit_test(test_push_that_is_not_heard_any_more_falls_to_pull),
+	    cmocka_unit_test(test_streams_that_go_silent_fall_to_the_next_kind),
+	    cmocka_unit_test(test_a_kind_is_not_judged_by_one_mailbox),
+	    cmocka_unit_test(test_too_many_subscriptions_pass),
+	    cmocka_unit_test(test_who_is_parked_was_good_until_then),
 	    cmocka_unit_test(test_a_wrong_password_does_not_lock_the_account),
 	    cmocka_unit_test(test_state_first_then_the_subscription),
 	    cmocka_unit_test(test_a_meeting_ends_without_any_request),

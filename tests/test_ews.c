@@ -227,8 +227,8 @@ static const struct sample {
 } sample[] = {
     {"subscribe", PX_ASK_SUBSCRIBE, 0, 200, PX_V_OK, 0, "",
      "subscribed JABjYXMxLmV4YW1wbGUudGVzdBAAAABBAAAA+7cZ1w==\n"},
-    {"subscribe_exceeded", PX_ASK_SUBSCRIBE, 0, 200, PX_V_LOST, 0, "ErrorExceededSubscriptionCount",
-     ""},
+    {"subscribe_exceeded", PX_ASK_SUBSCRIBE, 0, 200, PX_V_TRANSIENT, 0,
+     "ErrorExceededSubscriptionCount", ""},
     {"subscribe_busy_inside", PX_ASK_SUBSCRIBE, 0, 200, PX_V_BUSY, 12000, "ErrorServerBusy", ""},
     {"unsubscribe", PX_ASK_UNSUBSCRIBE, 0, 200, PX_V_OK, 0, "", ""},
     {"unsubscribe_unknown", PX_ASK_UNSUBSCRIBE, 0, 200, PX_V_LOST, 0, "ErrorSubscriptionNotFound",
@@ -604,7 +604,7 @@ static const struct {
      "ErrorProxyRequestNotAllowed\nErrorProxyRequestProcessingFailed\n"
      "ErrorProxyServiceDiscoveryFailed\nErrorProxyTokenExpired\nErrorServiceDiscoveryFailed\n"
      "ErrorWrongServerVersion\n"},
-    {PX_V_LOST, "ErrorExceededSubscriptionCount\nErrorExpiredSubscription\nErro"
+    {PX_V_LOST, "ErrorExpiredSubscription\nErro"
                 "rInvalidPullSubscriptionId\n"
                 "ErrorInvalidSubscription\n"
                 "ErrorSubscriptionAccessDenied\nErrorSubscriptionNotFound\nErrorSubscriptionUnsubsc"
@@ -616,7 +616,7 @@ static const struct {
                 "ErrorMailRecipientNotFound\nErrorNonExistentMailbox\nErrorS"
                 "ubscriptionDelegateAccessNotSupported\n"},
     {PX_V_TRANSIENT, "ErrorADOperation\nErrorADUnavailable\nErrorConn"
-                     "ectionFailed\n"
+                     "ectionFailed\nErrorExceededSubscriptionCount\n"
                      "ErrorFreeBusyDLLimitReached\nErrorImpersonationFailed\nErrorInsufficientResou"
                      "rces\nErrorInternalServerError\n"
                      "ErrorInternalServerTransientError\nErrorMailboxDataArrayTooBig\nErrorMailboxF"

@@ -20,7 +20,7 @@ const struct px_meaning px_ews_table[] = {
     {"ErrorEventNotFound", PX_V_GAP, NULL},
     {"ErrorExceededConnectionCount", PX_V_BUSY, NULL},
     {"ErrorExceededFindCountLimit", PX_V_WIDE, NULL},
-    {"ErrorExceededSubscriptionCount", PX_V_LOST,
+    {"ErrorExceededSubscriptionCount", PX_V_TRANSIENT,
      "no more subscriptions there: raise EWSMaxSubscriptions of the account"},
     {"ErrorExpiredSubscription", PX_V_LOST, NULL},
     {"ErrorFreeBusyDLLimitReached", PX_V_TRANSIENT, "a distribution list is no mailbox"},

@@ -39,6 +39,8 @@ struct px_engine_config {
 	const unsigned *gateway_concurrency;
 	unsigned
 	    kinds; /* PX_KIND_BIT()s that may be used, best first; without one that works: sweeps only */
+	bool
+	    kind_set; /* the best of them was asked for by name: where a server doesn't know it, that is a warning */
 	const char *
 	    callback; /* push: the beginning of what the server is told to call, borrowed for good; NULL: no push */
 	int64_t horizon_s; /* how far ahead calendars are read */

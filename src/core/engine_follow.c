@@ -209,7 +209,7 @@ void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, 
 	if (from == to && !todo)
 		return;
 	if (from == PX_WATCH_FOLLOWED && !u->dirty)
-		u->good_at = now.mono; /* the stream vouched for it until now */
+		u->good_at = now.mono; /* it was vouched for until now */
 	if (to == PX_WATCH_FOLLOWED)
 		u->refused_ids = 0;
 	if (from == PX_WATCH_HOMELESS && to != PX_WATCH_HOMELESS && ev != PX_W_HOMED)
@@ -506,6 +506,7 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 		u->watermark = r->watermark;
 		r->got = r->watermark = NULL;
 		u->subscription_hash = px_text_hash(got);
+		e->at[r->gateway].doubts = 0;
 		px_renew_at(u, r->lifetime_s, now);
 		px_watch_event(e, r->index, PX_W_SUBSCRIBED, now);
 		return;
@@ -523,9 +524,9 @@ void px_subscribed(struct px_engine *e, struct request *r, uint64_t id,
 		px_watch_event(e, r->index, PX_W_LOST, now);
 		break;
 	case PX_V_KIND:
-		px_kind_broken(e, r->gateway, (enum px_kind)r->kind, reply->code, reply->detail,
-		               now);
-		if (u->watch.state == PX_WATCH_SUBSCRIBING) /* it was known before */
+		if (!px_kind_refused(e, r->gateway, r->index, (enum px_kind)r->kind, reply, now))
+			px_watch_event(e, r->index, PX_W_TRANSIENT, now);
+		else if (u->watch.state == PX_WATCH_SUBSCRIBING) /* it was known before */
 			px_watch_event(e, r->index, PX_W_KIND, now);
 		break;
 	case PX_V_BUSY:

@@ -89,6 +89,8 @@
 #define PX_PUSH_GRACE_MS 30000
 /* The first call comes at once, or 30 s later when the first attempt fails. */
 #define PX_PUSH_FIRST_MS 75000
+/* Where no stream has brought a word for so long, two heartbeats, and new ones don't: there are none any more. */
+#define PX_STREAM_MUTE_MS 90000
 /* Users who may share an id, or what stands in a URL. */
 #define PX_NAMESAKES 64
 /* Between two checks of every ETag, doubled while one asks for the next. */
@@ -314,11 +316,15 @@ struct at_gateway {
 	uint8_t version, trying;      /* what is asked in; what the next probe is asked in */
 	uint8_t kind,
 	    broken;       /* enum px_kind to be had there; PX_KIND_BIT()s that don't work there */
-	bool streamed;    /* a stream has run since it came up */
 	bool polled_last; /* the last that was sent was a poll, not a Subscribe */
 	bool called;      /* its server's calls arrive */
-	uint8_t unheard;  /* changes that none has told of, up to PX_UNHEARD */
-	uint32_t trial;   /* slot + 1 of who waits for the first of them */
+	uint8_t doubts;   /* Subscribes of that kind in a row that it refused as such ... */
+	uint32_t doubted_by;      /* ... all about this user */
+	struct px_mono called_at; /* the last call; not set: none */
+	struct px_mono
+	    streamed_at; /* the last word on any stream since it came up; not set: none */
+	uint8_t unheard; /* changes that none has told of, up to PX_UNHEARD */
+	uint32_t trial;  /* slot + 1 of who waits for the first of them */
 	struct px_mono again,
 	    quiet_at;        /* versions and kinds are doubted; it is asked for a sign of life */
 	uint32_t probe_user; /* where the search for somebody to ask about goes on */
@@ -421,6 +427,10 @@ void px_gateway_heard(struct px_engine *e, int g, struct px_now now); /* a sign 
 /* Such subscriptions can't be had there: its users take the next kind. */
 void px_kinds_choose(struct px_engine *e,
                      struct px_now now); /* what can be had has changed everywhere */
+/* A Subscribe was refused as if the kind were to blame. It is if a second user is told so, or the same three times, and nobody's was accepted in
+ * between, and nobody there has one: then true, and whoever is there takes the next kind. False: it may be that user alone. */
+bool px_kind_refused(struct px_engine *e, int g, uint32_t slot, enum px_kind kind,
+                     const struct px_reply *r, struct px_now now);
 void px_kind_broken(struct px_engine *e, int g, enum px_kind kind, const char *code,
                     const char *detail, struct px_now now);
 /* What an answer says about the server; the verdict may become another one. */
@@ -479,6 +489,13 @@ void px_readings_pump(struct px_engine *e, int g, struct px_now now);
 void px_readings_tick(struct px_engine *e, struct px_now now);
 struct px_mono px_readings_due(const struct px_engine *e, struct px_now now);
 void px_readings_free(struct px_engine *e);
+
+/* What is known of it may not be all from here on; until now its subscription has vouched for it. */
+static inline void px_vouched(struct user *u, struct px_now now)
+{
+	if (u->watch.state == PX_WATCH_FOLLOWED && !u->dirty)
+		u->good_at = now.mono;
+}
 
 /* engine_follow.c */
 void px_watch_event(struct px_engine *e, uint32_t slot, enum px_watch_event ev, struct px_now now);

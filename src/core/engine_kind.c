@@ -65,6 +65,8 @@ static void choose_kind(struct px_engine *e, int g, struct px_now now)
 	bool changed = e->at[g].kind != kind;
 
 	e->at[g].kind = e->pool.gateway[g].kind = (uint8_t)kind;
+	if (changed)
+		e->at[g].doubts = 0;
 	if (changed || e->at[g].broken)
 		tell_users(e, g, now);
 }
@@ -85,11 +87,42 @@ void px_kind_broken(struct px_engine *e, int g, enum px_kind kind, const char *c
 	at->broken |= (uint8_t)PX_KIND_BIT(kind);
 	at->again = px_after(now, PX_VERSION_AGAIN_MS);
 	at->trial = 0;
+	at->doubts = 0;
+	if (kind == PX_KIND_PUSH)
+		at->called = false;
 	px_say(e, PX_LOG_WARN,
 	       "gateway=%s subscription=%s doesn't work code=%s detail=\"%s\" next=%s",
 	       e->pool.gateway[g].name, px_kind_name(kind), code, detail,
 	       px_kind_name(best_kind(e, g)));
 	choose_kind(e, g, now);
+}
+
+static bool somebody_has(const struct px_engine *e, int g, enum px_kind kind)
+{
+	for (uint32_t s = 0; s < e->end; s++) {
+		const struct user *u = px_user(e, s);
+
+		if (u->used && u->gateway == g && u->subscription && u->kind == kind)
+			return true;
+	}
+	return false;
+}
+
+bool px_kind_refused(struct px_engine *e, int g, uint32_t slot, enum px_kind kind,
+                     const struct px_reply *r, struct px_now now)
+{
+	struct at_gateway *at = &e->at[g];
+
+	if (at->broken & PX_KIND_BIT(kind))
+		return true;
+	if (at->doubts == 0)
+		at->doubted_by = slot;
+	if (at->doubts < PX_WATCH_TRIES)
+		at->doubts++;
+	if ((at->doubts < PX_WATCH_TRIES && at->doubted_by == slot) || somebody_has(e, g, kind))
+		return false;
+	px_kind_broken(e, g, kind, r->code, r->detail, now);
+	return true;
 }
 
 /* ---- versions ---- */
@@ -115,7 +148,7 @@ void px_gateway_begin(struct px_engine *e, int g, struct px_now now)
 void px_gateway_lost(struct px_engine *e, int g)
 {
 	e->at[g].trying = 0;
-	e->at[g].streamed = false;
+	e->at[g].streamed_at = (struct px_mono){0};
 	e->at[g].trial = 0;
 }
 
@@ -135,11 +168,13 @@ static void found(struct px_engine *e, int g, unsigned version, struct px_now no
 	at->version = (uint8_t)version;
 	at->broken = 0;
 	choose_kind(e, g, now);
-	bool poor = at->kind == PX_KIND_NONE && e->config.kinds & ~PX_KIND_BIT(PX_KIND_NONE);
+	bool poor = e->config.kind_set &&
+	            !(e->config.backend->kinds(version) & e->config.kinds & -e->config.kinds);
 	px_say(e, poor ? PX_LOG_WARN : PX_LOG_NOTICE,
 	       "gateway=%s server=\"%s\" version=%s subscription=%s%s", gw->name, gw->server,
 	       version_name(e, version), px_kind_name((enum px_kind)at->kind),
-	       poor ? ": the kind that is set isn't known to this version" : "");
+	       poor ? ": that is the next best; the kind that is set isn't known to this version"
+	            : "");
 }
 
 void px_version_answered(struct px_engine *e, const struct request *r, struct px_reply *reply,

@@ -191,6 +191,7 @@ static void called(struct px_engine *e, uint32_t slot, struct px_now now)
 	struct at_gateway *at = &e->at[u->gateway];
 
 	calls_arrive(e, u->gateway);
+	at->called_at = now.mono;
 	at->trial = 0;
 	px_gateway_heard(e, u->gateway, now);
 	u->sub_due = silence(u, now);
@@ -282,7 +283,9 @@ void px_poll_user_due(struct px_engine *e, uint32_t slot, struct px_now now)
 	}
 	u->sub_due = (struct px_mono){0};
 	u->trouble = px_trouble(e, "silent");
-	if (u->watch.state == PX_WATCH_GATHERING && !at->called) {
+	/* nobody was called in all the time in which it should have been: if ever they have, calls don't arrive any more */
+	if (u->watch.state == PX_WATCH_GATHERING &&
+	    now.mono.ms - at->called_at.ms >= PX_PUSH_FIRST_MS) {
 		snprintf(why, sizeof why,
 		         "no call came to %.100s: can Exchange reach it? see announce_http, and "
 		         "firewalls",
@@ -554,8 +557,7 @@ static bool may_poll(const struct px_engine *e, int g, struct px_now now)
 
 	return e->at[g].poll.n &&
 	       (px_due(e->at[g].poll_at, now) || e->at[g].poll.n >= at_once(e, g)) &&
-	       px_may_ask(e, g, now) &&
-	       (gw->in_flight + 1 < gw->limit || gw->in_flight == 0);
+	       px_may_ask(e, g, now) && (gw->in_flight + 1 < gw->limit || gw->in_flight == 0);
 }
 
 void px_polls_pump(struct px_engine *e, int g, struct px_now now)

@@ -35,8 +35,8 @@ void px_mark(struct px_engine *e, uint32_t slot, enum read_queue why, struct px_
 {
 	struct user *u = px_user(e, slot);
 
-	if (why == READ_HOT && !u->dirty && u->watch.state == PX_WATCH_FOLLOWED)
-		u->good_at = now.mono; /* the stream vouched for it until now */
+	if (why == READ_HOT)
+		px_vouched(u, now);
 	u->dirty = u->dirty || why != READ_SWEEP;
 	if (u->oof_ask || why == READ_HOT)
 		px_oof_want(e, slot, u->oof_told ? PX_OOF_CHANGED_MS : PX_GATHER_MS, now);
@@ -202,6 +202,7 @@ static void read_later(struct px_engine *e, uint32_t slot, struct px_now now)
 
 	if (u->read_failures < UINT8_MAX)
 		u->read_failures++;
+	px_vouched(u, now);
 	u->dirty = true;
 	u->read_due = px_after(now, px_backoff(PX_WATCH_RETRY_MIN, PX_WATCH_RETRY_MAX,
 	                                       u->read_failures, u->watch.seed));
@@ -231,11 +232,14 @@ static void read_refused(struct px_engine *e, uint32_t slot, enum lane lane, enu
 		px_mark(e, slot, READ_HOT, now);
 	} else if (v == PX_V_USER || v == PX_V_UNREADABLE) {
 		u->alone_until = 0; /* in an hour both ways are tried again */
+		px_vouched(u, now);
 		u->dirty = true;
 		px_watch_event(e, slot, PX_W_USER, now);
 	} else {
 		read_later(e, slot, now);
-		if (v == PX_V_LOST) /* this gateway can't reach that mailbox; another may */
+		/* this gateway can't reach that mailbox, or seems so to who has no subscription that would tell: another may */
+		if (v == PX_V_LOST ||
+		    (u->watch.state == PX_WATCH_SWEPT && u->read_failures >= PX_WATCH_TRIES))
 			px_watch_event(e, slot, PX_W_LOST, now);
 	}
 }
@@ -286,6 +290,8 @@ static void commit(struct px_engine *e, struct reading *r, unsigned i, struct px
 	if (u->watch.state != PX_WATCH_PARKED)
 		u->trouble = 0;
 	px_set_sweep(e, u, now);
+	if (u->watch.state == PX_WATCH_SWEPT)
+		px_watch_event(e, slot, PX_W_PROVEN, now);
 	px_present(e, slot, now);
 	px_user_touch(e, slot);
 }

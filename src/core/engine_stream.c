@@ -216,7 +216,9 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 		px_pool_suspect(&e->pool, s->gateway, now);
 	if (todo & PX_S_LOSE) {
 		int gateway = s->gateway;
-		bool mute = (ev == PX_S_DUE || ev == PX_S_CUT) && !e->at[gateway].streamed;
+		const struct px_mono said = e->at[gateway].streamed_at;
+		bool mute = (ev == PX_S_DUE || ev == PX_S_CUT) &&
+		            (said.ms == 0 || now.mono.ms - said.ms >= PX_STREAM_MUTE_MS);
 
 		/* whatever led there may be what is wrong */
 		px_group_end(group_of(e, s));
@@ -246,8 +248,6 @@ static void stream_do(struct px_engine *e, unsigned i, enum px_stream_event ev, 
 		s->anchor++;
 	if (todo & PX_S_OPEN && !stream_open(e, i, now))
 		stream_do(e, i, PX_S_BLOCKED, now);
-	if (todo & PX_S_FOLLOW)
-		e->at[s->gateway].streamed = true;
 	if (todo & PX_S_FOLLOW)
 		stream_tell(e, i, PX_W_FOLLOWED, now);
 }
@@ -281,6 +281,7 @@ void px_stream_said(struct px_engine *e, unsigned i, const struct px_item *item)
 
 	switch (item->kind) {
 	case PX_ITEM_ALIVE:
+		e->at[s->gateway].streamed_at = e->now.mono;
 		stream_do(e, i, PX_S_ALIVE, e->now);
 		break;
 	case PX_ITEM_CHANGED:

@@ -52,8 +52,8 @@ static unsigned lose(struct px_watch *w, struct px_now now)
 	/* at the deadline it is assigned again, not just tried again */
 	if (w->failures < PX_WATCH_CIRCLE)
 		w->failures = PX_WATCH_CIRCLE;
-	/* what it missed since it was last followed doesn't wait for the next subscription */
-	return back_off(w, PX_W_LEAVE | PX_W_READ, now);
+	/* what it missed since it was last followed doesn't wait for the next subscription; but who can't be read there is read at the next */
+	return back_off(w, PX_W_LEAVE | (w->swept ? 0 : PX_W_READ), now);
 }
 
 /* What it had missed is read; the next subscription may be had where this one was. */
@@ -121,7 +121,8 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 			return lose(w, now);
 		if (ev == PX_W_TRANSIENT) {
 			count(w);
-			return back_off(w, PX_W_LEAVE, now);
+			/* the longer it lasts, the more may be missed */
+			return back_off(w, PX_W_LEAVE | (w->failures > 1 ? PX_W_READ : 0), now);
 		}
 		break;
 
@@ -160,6 +161,12 @@ unsigned px_watch_step(struct px_watch *w, enum px_watch_event ev, struct px_now
 		break;
 
 	case PX_WATCH_SWEPT: /* reads have deadlines of their own */
+		if (ev == PX_W_PROVEN)
+			w->failures = 0;
+		if (ev == PX_W_LOST)
+			return lose(w, now);
+		break;
+
 	case PX_WATCH_STATES:
 		break;
 	}

@@ -13,7 +13,7 @@
  *   USER, anywhere: PARKED, for an hour. OFF, anywhere: OFF.
  *   GAP, from GATHERING or FOLLOWED: WAITING at the same gateway the first time in a row, then as LOST.
  *   Where there are no subscriptions (setting, or no kind of them works there) HOMED leads to SWEPT instead of WAITING; KIND leads
- *   from everywhere but OFF, HOMELESS and PARKED to the one or the other, whichever it is now.
+ *   from everywhere but OFF, HOMELESS and PARKED to the one or the other, whichever it is now. LOST leads from SWEPT where it leads from FOLLOWED.
  */
 #ifndef PX_WATCH_H
 #define PX_WATCH_H
@@ -42,16 +42,16 @@ enum px_watch_event {
 	                    matter */
 	PX_W_SUBSCRIBED, /* the server holds a subscription for it */
 	PX_W_FOLLOWED,   /* its stream runs; the server has called; it is polled from now on */
-	PX_W_PROVEN,     /* its stream has run for long: earlier failures are forgotten */
+	PX_W_PROVEN, /* its stream has run for long, or it is swept and was read: earlier failures are forgotten */
 	PX_W_UNFOLLOWED, /* its stream is reopened: nothing is lost yet */
-	PX_W_LOST,       /* the subscription is gone or was refused */
-	PX_W_GAP,        /* the server lost track of its events: a new subscription is needed */
-	PX_W_KIND,       /* another kind of subscription is to be had at its gateway than it has */
-	PX_W_SERVER,     /* its gateway can't be reached */
-	PX_W_TRANSIENT,  /* the Subscribe failed for a passing reason */
-	PX_W_USER,       /* its own trouble: no mailbox, no right */
-	PX_W_RETRY,      /* an operator asks to try now */
-	PX_W_DUE,        /* the deadline passed */
+	PX_W_LOST, /* the subscription is gone or was refused; who is swept can't be read at its gateway */
+	PX_W_GAP,       /* the server lost track of its events: a new subscription is needed */
+	PX_W_KIND,      /* another kind of subscription is to be had at its gateway than it has */
+	PX_W_SERVER,    /* its gateway can't be reached */
+	PX_W_TRANSIENT, /* the Subscribe failed for a passing reason */
+	PX_W_USER,      /* its own trouble: no mailbox, no right */
+	PX_W_RETRY,     /* an operator asks to try now */
+	PX_W_DUE,       /* the deadline passed */
 	PX_W_EVENTS
 };
 

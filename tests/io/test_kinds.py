@@ -60,6 +60,12 @@ def test_an_old_server_without_a_listener_is_polled(world):
     w.wait_right(timeout=20)
 
 
+def test_an_old_server_is_polled_though_streaming_is_set(world):
+    w = begin(world(users=2, cas=1, sim=("--version", "Exchange2007_SP1"), subscription="streaming"))
+    assert w.said("version=Exchange2007_SP1 subscription=pull: that is the next best")
+    assert kinds(w) == {aor: ["pull"] for aor in w.aors}
+
+
 def test_forged_calls_are_counted_and_do_nothing(world):
     w = begin(world(users=2, cas=1, subscription="push", **listening()))
     url = w.sim.request("GET", "/subscriptions")[0]["url"]
