@@ -192,8 +192,7 @@ static void called(struct px_engine *e, uint32_t slot, struct px_now now)
 
 	calls_arrive(e, u->gateway);
 	at->called_at = now.mono;
-	at->trial = 0;
-	px_gateway_heard(e, u->gateway, now);
+	at->trial = 0; /* no sign of life: whoever called may be late, or another */
 	u->sub_due = silence(u, now);
 	if (u->watch.state == PX_WATCH_GATHERING)
 		px_watch_event(e, slot, PX_W_FOLLOWED, now);
