@@ -311,7 +311,7 @@ static void event(struct world *w, uint32_t u)
 		if (w->deaf || sim_chance(w, w->c.calls_lost)) {
 			w->r->faults++;
 			/* each is polled every 15 s or so, gathered for 5 s */
-			sim_excuse(&p->excused, w->mono + 30 * S);
+			sim_excuse_read(w, u, w->mono + 30 * S);
 			continue;
 		}
 		w->r->calls++;
@@ -349,7 +349,7 @@ static void gap(struct world *w, unsigned cas)
 {
 	w->cas[cas].epoch++;
 	/* the next poll of each; then all subscribe anew, one by one */
-	sim_excuse(&w->excused, w->mono + MIN + sim_recovery(w));
+	sim_excuse_read_all(w, w->mono + MIN + sim_recovery(w));
 }
 
 const struct exchange sim_dav = {.backend = &px_webdav,

@@ -157,7 +157,7 @@ static void read_of(struct world *w, const struct http *h, uint32_t u, int64_t f
 		px_buf_printf(out, "R %d\n", PX_V_UNREADABLE);
 		return;
 	}
-	if (h->ask == PX_ASK_READ_ONE && u % (3 * HIDDEN) == 0 && until - from > 20 * HOUR) {
+	if (h->ask == PX_ASK_READ_ONE && u % WIDE == 0 && until - from > 20 * HOUR) {
 		px_buf_printf(out, "V %d\n", PX_V_WIDE);
 		return;
 	}
@@ -295,17 +295,16 @@ static void not_heard(struct world *w, uint32_t s)
 {
 	struct sub *sub = &w->sub[s];
 	const int64_t in = (30 * S) << sub->attempts;
-	struct person *p = &w->person[sub->user];
 
 	if (sub->attempts++ == 0)
 		sub->failing_since = w->mono;
 	if (w->mono + in > sub->failing_since + sub->minutes * MIN) {
 		sub->alive = false;
 		/* silence of twice the time; then it is followed anew, perhaps elsewhere or in another way */
-		sim_excuse(&p->excused, w->mono + 2 * sub->minutes * MIN + 30 * S + 3 * MIN);
+		sim_excuse_read(w, sub->user, w->mono + 2 * sub->minutes * MIN + 30 * S + 3 * MIN);
 		return;
 	}
-	sim_excuse(&p->excused, w->mono + in + 5 * S);
+	sim_excuse_read(w, sub->user, w->mono + in + 5 * S);
 	next_call(w, s, in);
 }
 
@@ -361,7 +360,7 @@ static void forge(struct world *w)
 	default:
 		snprintf(text, sizeof text, "%c s%u\n", hurts ? "GP"[sim_rnd(w) % 2] : 'E', s);
 		if (hurts && s < w->subs)
-			sim_excuse(&w->person[w->sub[s].user].excused, w->mono + MIN);
+			sim_excuse_read(w, w->sub[s].user, w->mono + MIN);
 	}
 	px_engine_notified(w->e, (uint32_t)sim_rnd(w), text, strlen(text), sim_now(w));
 }

@@ -92,14 +92,16 @@ int main(int argc, char **argv)
 	       (unsigned long long)r.boundaries, (unsigned long long)r.changes);
 	printf("faults %llu, answers with a code %llu (%u of %u codes), deaths looked at %llu, "
 	       "judged %llu, "
-	       "excused %llu\n",
+	       "excused %llu as shown, %llu as not read\n",
 	       (unsigned long long)r.faults, (unsigned long long)r.coded, r.codes_seen, r.codes,
 	       (unsigned long long)r.deaths, (unsigned long long)r.judged,
-	       (unsigned long long)r.pardoned);
-	printf("start: everybody right and followed after %.1f s and %llu requests; at the end "
-	       "streaming %u, "
+	       (unsigned long long)r.pardoned_shown, (unsigned long long)r.pardoned_read);
+	printf("start: everybody right and followed after %.1f s and %llu requests, but for %u "
+	       "parked by a "
+	       "code; recoveries looked at %llu, the last %.1f s; at the end streaming %u, "
 	       "push %u, pull %u, none %u\n",
-	       (double)r.started_ms / 1000, (unsigned long long)r.started_http,
+	       (double)r.started_ms / 1000, (unsigned long long)r.started_http, r.started_without,
+	       (unsigned long long)r.recoveries, (double)r.returned_ms / 1000,
 	       r.kind[PX_KIND_STREAM], r.kind[PX_KIND_PUSH], r.kind[PX_KIND_PULL],
 	       r.kind[PX_KIND_NONE]);
 	printf(

@@ -7,6 +7,10 @@
 
 #define EPOCH 1764000000000LL /* some wall time to start at */
 #define HEARTBEAT FAKE_HEARTBEAT_MS
+#define RESYNC_MS (3600 * S)
+#define STALE_MS (3600 * S)
+/* between two sweeps, at the most: before it would be stale, and the batch waits for company */
+#define SWEEP_MS (RESYNC_MS * 3 / 4 * 31 / 30 + 10 * S)
 
 static const struct exchange *exchange(const struct world *w)
 {
@@ -129,22 +133,31 @@ static enum px_presence seen(const struct world *w, uint32_t u)
 	return newest ? (enum px_presence)newest->presence : PX_UNKNOWN;
 }
 
+/*
+ * Is what watchers see as it should be, as far as that can be asked? Who hasn't been able to read a calendar for an hour
+ * shows nothing any more (stale_after); who wasn't followed then was read some time before.
+ */
+static bool fits(const struct world *w, uint32_t u)
+{
+	const struct person *p = &w->person[u];
+	const enum px_presence is = seen(w, u);
+
+	if (is == oracle(w, u))
+		return true;
+	return is == PX_UNKNOWN && p->blind > w->mono &&
+	       w->mono - p->blind_since >= STALE_MS - (p->vouched ? S : SWEEP_MS);
+}
+
 /* Something happened to this user: is what watchers see still right, and if not, how long may that
  * be so? */
 static void compare(struct world *w, uint32_t u, int64_t allowance)
 {
 	struct person *p = &w->person[u];
 
-	if (p->excused > w->mono || w->excused > w->mono)
-		w->r->pardoned++;
-	else
-		w->r->judged++;
-	if (oracle(w, u) == seen(w, u)) {
+	if (fits(w, u)) {
 		p->wrong_since = 0;
 		return;
 	}
-	if (allowance < p->unread - w->mono)
-		allowance = p->unread - w->mono;
 	if (p->wrong_since && p->allowance >= allowance)
 		return;
 	if (!p->wrong_since)
@@ -156,10 +169,48 @@ static void compare(struct world *w, uint32_t u, int64_t allowance)
 	}
 }
 
-void sim_excuse(int64_t *until, int64_t at)
+static void judge(struct world *w, uint32_t u, int64_t until)
+{
+	const struct person *p = &w->person[u];
+
+	if (p->excused > w->mono || w->excused > w->mono)
+		w->r->pardoned_shown++;
+	else if (until > w->mono)
+		w->r->pardoned_read++;
+	else
+		w->r->judged++;
+}
+
+static void excuse(int64_t *until, int64_t at)
 {
 	if (*until < at)
 		*until = at;
+}
+
+void sim_excuse_shown(struct world *w, uint32_t u, int64_t until)
+{
+	excuse(&w->person[u].excused, until);
+}
+
+void sim_excuse_read(struct world *w, uint32_t u, int64_t until)
+{
+	struct person *p = &w->person[u];
+
+	struct px_user_view v;
+
+	if (p->blind <= w->mono) {
+		p->blind_since = w->mono;
+		p->vouched = px_engine_user(w->e, u, &v) && v.watch == PX_WATCH_FOLLOWED;
+	}
+	excuse(&p->blind, until);
+	if (p->unread > w->mono)
+		excuse(&p->unread, until);
+}
+
+void sim_excuse_read_all(struct world *w, int64_t until)
+{
+	for (uint32_t u = 0; u < w->c.users; u++)
+		sim_excuse_read(w, u, until);
 }
 
 static void check(struct world *w)
@@ -167,7 +218,7 @@ static void check(struct world *w)
 	for (size_t i = 0; i < w->wrongs;) {
 		uint32_t u = w->wrong[i];
 		struct person *p = &w->person[u];
-		if (p->wrong_since && oracle(w, u) == seen(w, u))
+		if (p->wrong_since && fits(w, u))
 			p->wrong_since = 0;
 		if (!p->wrong_since) {
 			p->listed = false;
@@ -175,8 +226,9 @@ static void check(struct world *w)
 			continue;
 		}
 		int64_t from = p->wrong_since;
-		sim_excuse(&from, p->excused);
-		sim_excuse(&from, w->excused);
+		excuse(&from, p->excused);
+		excuse(&from, w->excused);
+		excuse(&from, p->unread);
 		int64_t wrong = w->mono - from;
 		if (wrong > 0 && (uint64_t)wrong > w->r->wrong_ms_max)
 			w->r->wrong_ms_max = (uint64_t)wrong;
@@ -190,15 +242,13 @@ static void check(struct world *w)
 			             px_presence_name(oracle(w, u)), (long long)wrong,
 			             (long long)p->allowance, px_watch_state_name(v.watch),
 			             v.gateway, v.kind, v.publication->state, v.dirty);
-			p->excused = w->mono + HOUR; /* once is enough */
+			excuse(&p->excused, w->mono + HOUR); /* once is enough */
 		}
 		i++;
 	}
 }
 
 /* ---- calendars ---- */
-
-#define RESYNC_MS (3600 * S)
 
 static void add_meeting(struct world *w, uint32_t u, int64_t start, int64_t length)
 {
@@ -243,9 +293,8 @@ int64_t sim_change_allowance(const struct world *w, uint32_t u)
 		return 2500;
 	const struct px_gateway *g = &pool->gateway[v.gateway];
 	const enum px_kind kind = v.subscription ? v.kind : (enum px_kind)g->kind;
-	if (kind ==
-	    PX_KIND_NONE) /* each resync, or before it would be stale; the batch waits for company */
-		return RESYNC_MS * 3 / 4 * 31 / 30 + 10 * S;
+	if (kind == PX_KIND_NONE)
+		return SWEEP_MS;
 	if (kind != PX_KIND_PULL || w->c.webdav)
 		return 2500;
 	/* 20 polls a second at a gateway */
@@ -283,11 +332,12 @@ static void change(struct world *w, uint32_t u)
 			p->meeting[sim_rnd(w) % p->meetings] = p->meeting[p->meetings - 1],
 			                        p->meetings--;
 	}
-	const int64_t allowance = sim_change_allowance(w, u); /* P2, and the way there */
-	sim_excuse(&p->unread, w->mono + allowance);
+	judge(w, u, p->blind);
+	excuse(&p->unread, w->mono + sim_change_allowance(w, u)); /* P2, and the way there */
+	excuse(&p->unread, p->blind);
 	plan_boundary(w, u);
 	tell_subscribers(w, u);
-	compare(w, u, allowance);
+	compare(w, u, 0);
 }
 
 /* ---- requests ---- */
@@ -377,6 +427,14 @@ size_t sim_subscribe(struct world *w, uint32_t user, unsigned cas, enum px_kind 
 
 /* ---- what faults may cost ---- */
 
+/* A gateway as a whole is in trouble: what was being looked at before says nothing any more. */
+static void disturb(struct world *w)
+{
+	w->disturbed++;
+	w->recovering = false; /* nothing of its pace */
+	w->back_at = 0;
+}
+
 static unsigned healthy(const struct world *w)
 {
 	unsigned n = 0;
@@ -386,10 +444,33 @@ static unsigned healthy(const struct world *w)
 	return n;
 }
 
-/* How long the recovery of everybody may take: 60 s and the pace for all (P5). */
+/* How long the recovery of everybody may take: 60 s and the pace for all (P5); over WebDAV each is asked about alone, twice. */
 int64_t sim_recovery(const struct world *w)
 {
-	return 60 * S + (int64_t)w->c.users * 2;
+	return 60 * S + (int64_t)w->c.users * (w->c.webdav ? 20 : 2);
+}
+
+/* Who may not be served everywhere has to look for somebody who does: each gateway in turn, and there may be PX_WATCH_RETRY_MAX between two
+ * tries. */
+static int64_t search(const struct world *w, uint32_t u)
+{
+	return w->person[u].serves ? (w->c.gateways + 1) * (PX_WATCH_RETRY_MAX + S) : 0;
+}
+
+/* Whose only servers are dead. */
+static void excuse_unserved(struct world *w)
+{
+	for (uint32_t u = 0; u < w->c.users; u++) {
+		int64_t first = INT64_MAX;
+
+		for (unsigned g = 0; g < w->c.gateways && w->person[u].serves; g++)
+			if (w->person[u].serves >> g & 1)
+				first = w->cas[g].state == CAS_UP    ? 0
+				        : w->cas[g].heals_at < first ? w->cas[g].heals_at
+				                                     : first;
+		if (w->person[u].serves && first)
+			sim_excuse_read(w, u, first + 33 * S + search(w, u));
+	}
 }
 
 void sim_excuse_users_of(struct world *w, unsigned cas, int64_t until)
@@ -398,18 +479,22 @@ void sim_excuse_users_of(struct world *w, unsigned cas, int64_t until)
 
 	for (uint32_t u = 0; u < w->c.users; u++)
 		if (px_engine_user(w->e, u, &v) && v.gateway == (int)cas)
-			/* who may not be served everywhere has to look for somebody who does */
-			sim_excuse(&w->person[u].excused,
-			           until + (w->person[u].serves ? 20 * MIN : 0));
+			sim_excuse_read(w, u, until + search(w, u));
 }
 
 /* Who is in trouble already is in more of it: the waits between attempts grow. */
 static void excuse_user(struct world *w, uint32_t u, int64_t until)
 {
-	struct person *p = &w->person[u];
-	const int64_t more = p->excused > w->mono ? 75 * S : 0;
+	const struct person *p = &w->person[u];
+	const int64_t more = p->blind > w->mono ? 75 * S : 0;
 
-	sim_excuse(&p->excused, until + more + (p->serves ? 20 * MIN : 0));
+	sim_excuse_read(w, u, until + more + search(w, u));
+}
+
+static void may_park(struct world *w, uint32_t u, int64_t until)
+{
+	excuse(&w->person[u].parkable, until);
+	excuse_user(w, u, until);
 }
 
 static void count_user(struct world *w, uint32_t u, int64_t until)
@@ -424,6 +509,8 @@ void sim_excuse_verdict(struct world *w, const struct http *h, enum px_verdict v
 	const int64_t soon = w->mono + 75 * S, hour = w->mono + HOUR + 3 * MIN;
 	const struct exchange *x = exchange(w);
 
+	if (v == PX_V_SERVER || v == PX_V_DENIED || v == PX_V_VERSION || v == PX_V_KIND)
+		disturb(w);
 	w->counted = 0;
 	x->about(w, h, count_user, 0);
 	x->about(w, h, excuse_user, soon);
@@ -432,13 +519,13 @@ void sim_excuse_verdict(struct world *w, const struct http *h, enum px_verdict v
 		sim_excuse_users_of(w, h->cas, soon);
 		w->cas[h->cas].died = true;
 		if (healthy(w) <= 1)
-			sim_excuse(&w->excused, w->mono + 5 * S + sim_recovery(w));
+			sim_excuse_read_all(w, w->mono + 5 * S + sim_recovery(w));
 		break;
 	case PX_V_DENIED: /* nothing is sent while it is looked into; for 5 min if that is refused, too */
 		sim_excuse_users_of(w, h->cas, soon);
 		w->cas[h->cas].died = true;
-		sim_excuse(&w->excused,
-		           w->mono + (h->ask == PX_ASK_PROBE ? 6 * MIN + sim_recovery(w) : 20 * S));
+		sim_excuse_read_all(
+		    w, w->mono + (h->ask == PX_ASK_PROBE ? 6 * MIN + sim_recovery(w) : 20 * S));
 		break;
 	case PX_V_VERSION:
 		if (w->c.versions)
@@ -452,10 +539,10 @@ void sim_excuse_verdict(struct world *w, const struct http *h, enum px_verdict v
 	case PX_V_UNREADABLE:
 	case PX_V_WIDE: /* who is asked about alone is parked */
 		if (w->counted <= 2 && h->ask != PX_ASK_STREAM)
-			x->about(w, h, excuse_user, hour);
+			x->about(w, h, may_park, hour);
 		/* for a day what was published is read instead, which isn't as exact */
 		if (w->c.webdav && h->ask == PX_ASK_READ_ONE && v == PX_V_UNREADABLE)
-			x->about(w, h, excuse_user, w->mono + DAY + 2 * HOUR);
+			x->about(w, h, sim_excuse_shown, w->mono + DAY + 2 * HOUR);
 		break;
 	default:
 		break;
@@ -490,7 +577,7 @@ static void odd_answer(struct world *w, struct http *h)
 		return;
 	/* never below what we take for the least, never above what can be meant */
 	const int64_t least = wish < S ? S : wish > 5 * MIN ? 5 * MIN : wish;
-	sim_excuse(&w->cas[g].quiet_until, w->mono + least);
+	excuse(&w->cas[g].quiet_until, w->mono + least);
 	w->cas[g].quiet_from = w->mono;
 	sim_excuse_users_of(w, g, px_engine_pool(w->e)->gateway[g].paused_until.ms + MIN);
 }
@@ -514,11 +601,17 @@ static void http_arrives(struct world *w, uint64_t id)
 		sim_http_status(w, id, 503);
 		return;
 	case CAS_DENIES:
-		/* what was under way when it began may be refused, too; then one each five minutes */
-		if (w->mono - w->denied_from > 30 * S && w->mono - w->denied_last < 290 * S)
+		/* what was under way when the first came is refused, too; then it is asked again once, and once elsewhere; then once each five
+		 * minutes */
+		if (!w->denied_first)
+			w->denied_first = w->mono;
+		if (h->started <= w->denied_first)
+			;
+		else if (++w->denials > 2 && h->started - w->denied_last < 300 * S)
 			sim_complain(w, &w->r->logins_over, "logins refused %lld ms apart",
-			             (long long)(w->mono - w->denied_last));
-		w->denied_last = w->mono;
+			             (long long)(h->started - w->denied_last));
+		if (h->started > w->denied_first)
+			w->denied_last = w->mono;
 		sim_http_status(w, id, 401);
 		return;
 	case CAS_UP:
@@ -617,7 +710,7 @@ static void sip_arrives(struct world *w, struct px_action *a)
 			answer->status = 0;
 			answer->etag = NULL;
 			done = w->mono + a->sip.timeout_ms;
-			sim_excuse(&p->excused, done + 5 * S);
+			sim_excuse_shown(w, u, done + 5 * S);
 		}
 	}
 	compare(w, u, 2500);
@@ -688,11 +781,13 @@ static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 		w->cas[g].epoch++;
 		cut_streams(w, g);
 	}
-	sim_later(w, w->mono + for_ms, W_HEAL, g, 0, NULL);
+	w->cas[g].heals_at = w->mono + for_ms;
+	excuse_unserved(w);
+	sim_later(w, w->cas[g].heals_at, W_HEAL, g, 0, NULL);
 	w->even_at = noticed + 60 * S;
-	w->even_faults = w->r->faults;
+	w->even_disturbed = w->disturbed;
 	if (healthy(w) == 0)
-		sim_excuse(&w->excused, w->mono + for_ms + 33 * S + sim_recovery(w));
+		sim_excuse_read_all(w, w->mono + for_ms + 33 * S + sim_recovery(w));
 }
 
 static void kill_pool(struct world *w)
@@ -740,7 +835,8 @@ static void move_mailbox(struct world *w)
 	if (p->serves)
 		p->serves |= 1u << sim_rnd(w) % w->c.gateways;
 	sim_trace(w, "mailbox %u moves to %x", u, p->serves);
-	sim_excuse(&p->excused, p->moving + 20 * MIN);
+	sim_excuse_read(w, u, p->moving + PX_WATCH_RETRY_MAX + search(w, u));
+	excuse_unserved(w);
 	for (unsigned i = 0; i < p->subs && i < SUBS; i++)
 		drop(w, p->sub[i]);
 }
@@ -773,11 +869,8 @@ static void fault(struct world *w, enum fault f)
 	w->r->faults++;
 	if (f < FAULTS)
 		plan_fault(w, f);
-	/* a recovery that is disturbed says nothing of its pace */
-	if (f == F_CAS || f == F_THROTTLE || f == F_DENIED || f == F_KIND)
-		w->recovering = false;
-	if (f == F_CAS || f == F_DENIED || f == F_KIND || f == F_THROTTLE)
-		w->back_at = 0;
+	if (f == F_CAS || f == F_THROTTLE || f == F_DENIED || f == F_KIND || f == F_SESSION)
+		disturb(w);
 	switch (f) {
 	case F_CAS:
 		if (w->cas[g].state == CAS_UP && healthy(w) > 1)
@@ -800,9 +893,12 @@ static void fault(struct world *w, enum fault f)
 		int64_t step = sim_between(w, -HOUR, HOUR);
 		sim_trace(w, "clock steps by %lld ms", (long long)step);
 		w->offset += step;
-		sim_excuse(&w->excused, w->mono + 3 * S);
+		excuse(&w->excused, w->mono + 3 * S);
 		for (uint32_t u = 0; u < w->c.users; u++) {
 			plan_boundary(w, u);
+			/* of whom there is too much, half an hour back is known: the rest is read */
+			if (!w->c.webdav && u % WIDE == 0)
+				sim_excuse_shown(w, u, w->mono + 10 * S);
 			compare(w, u, 1200);
 		}
 		px_engine_tick(w->e, sim_now(w)); /* the loop notices a step at once */
@@ -816,8 +912,8 @@ static void fault(struct world *w, enum fault f)
 			          w->esc == ESC_SILENT ? "silent" : "refuses", (long long)for_ms);
 			/* P6: 5 s and the pace; what was sent into the silence just before the
 			 * return is found out 8 s later */
-			sim_excuse(&w->excused,
-			           w->mono + for_ms + 5 * S + 8 * S + (int64_t)w->c.users / 2);
+			excuse(&w->excused,
+			       w->mono + for_ms + 5 * S + 8 * S + (int64_t)w->c.users / 2);
 			sim_later(w, w->mono + for_ms, W_HEAL, HEAL_ESC, 0, NULL);
 		}
 		break;
@@ -826,7 +922,7 @@ static void fault(struct world *w, enum fault f)
 		for (uint32_t u = 0; u < w->c.users; u++)
 			w->person[u].docs = 0;
 		px_engine_sip_lost(w->e, sim_now(w));
-		sim_excuse(&w->excused, w->mono + 5 * S + (int64_t)w->c.users);
+		excuse(&w->excused, w->mono + 5 * S + (int64_t)w->c.users);
 		for (uint32_t u = 0; u < w->c.users; u++)
 			compare(w, u, 1200);
 		break;
@@ -841,13 +937,14 @@ static void fault(struct world *w, enum fault f)
 	case F_DENIED:
 		if (healthy(w) == w->c.gateways) {
 			sim_trace(w, "account refused");
-			w->denied_from = w->mono;
+			w->denied_first = w->denied_last = 0;
+			w->denials = 0;
 			for (g = 0; g < w->c.gateways; g++) {
 				w->cas[g].state = CAS_DENIES;
 				cut_streams(w, g);
 				sim_later(w, w->mono + 20 * MIN, W_HEAL, g, 0, NULL);
 			}
-			sim_excuse(&w->excused, w->mono + 20 * MIN + 6 * MIN + sim_recovery(w));
+			sim_excuse_read_all(w, w->mono + 20 * MIN + 6 * MIN + sim_recovery(w));
 		}
 		break;
 	case F_FORGED:
@@ -875,7 +972,7 @@ static void fault(struct world *w, enum fault f)
 		sim_trace(w, "the session ends");
 		w->session_over = true;
 		/* everybody is told to go, and comes back */
-		sim_excuse(&w->excused, w->mono + 5 * S + sim_recovery(w));
+		sim_excuse_read_all(w, w->mono + 5 * S + sim_recovery(w));
 		break;
 	case FAULTS:
 		break;
@@ -912,7 +1009,6 @@ static void heal(struct world *w, uint64_t what)
 	cas->state = CAS_UP;
 	if (exchange(w)->heal)
 		exchange(w)->heal(w, (unsigned)what);
-	w->denied_from = 0;
 	/* users are where they are: evenness was for the survivors */
 	w->even_at = 0;
 }
@@ -929,13 +1025,33 @@ static bool cared_for(const struct world *w, uint32_t u)
 	        px_engine_pool(w->e)->gateway[v.gateway].kind == PX_KIND_NONE);
 }
 
+/* Its own trouble: a code about it alone said so. */
+static bool rightly_parked(const struct world *w, uint32_t u)
+{
+	struct px_user_view v;
+
+	return px_engine_user(w->e, u, &v) && v.watch == PX_WATCH_PARKED &&
+	       w->person[u].parkable > w->mono;
+}
+
+static void check_parked(struct world *w)
+{
+	for (uint32_t u = 0; u < w->c.users; u++) {
+		struct px_user_view v;
+
+		if (px_engine_user(w->e, u, &v) && v.watch == PX_WATCH_PARKED &&
+		    !rightly_parked(w, u))
+			sim_complain(w, &w->r->not_followed, "user %u is parked for nothing", u);
+	}
+}
+
 static void check_even(struct world *w)
 {
 	const struct px_pool *p = px_engine_pool(w->e);
 	uint32_t least = UINT32_MAX, most = 0;
 
 	w->even_at = 0;
-	if (w->r->faults != w->even_faults)
+	if (w->disturbed != w->even_disturbed)
 		return;
 	w->r->deaths++;
 	/* users of one that is dead, and users nobody follows: a stream may just be reopened, not more */
@@ -945,7 +1061,7 @@ static void check_even(struct world *w)
 		if (!px_engine_user(w->e, u, &v) || v.watch == PX_WATCH_PARKED)
 			continue;
 		stranded += v.gateway == PX_NO_GATEWAY || w->cas[v.gateway].state != CAS_UP;
-		unfollowed += !cared_for(w, u) && w->person[u].excused < w->mono;
+		unfollowed += !cared_for(w, u) && w->person[u].blind < w->mono;
 	}
 	if (stranded || unfollowed > 400)
 		sim_complain(
@@ -985,6 +1101,7 @@ static void check_herd(struct world *w)
 		sum += w->per_second[last];
 	sum += w->per_second[last];
 	uint64_t mean = sum / (last - first + 1) + 1;
+	w->r->recoveries++;
 	w->r->most = most;
 	w->r->mean = (unsigned)mean;
 	sim_trace(w, "recovery: %llu in %u s, mean %llu, most %u", (unsigned long long)sum,
@@ -1001,7 +1118,7 @@ static void check_back(struct world *w)
 	uint32_t lost = 0, one = 0;
 
 	for (uint32_t u = 0; u < w->c.users; u++)
-		if (!cared_for(w, u) && w->person[u].excused <= w->mono) {
+		if (!cared_for(w, u) && w->person[u].blind <= w->mono) {
 			lost++;
 			one = u;
 		}
@@ -1021,9 +1138,14 @@ static void check_back(struct world *w)
 
 static void check_start(struct world *w)
 {
+	unsigned parked = 0;
+
 	for (uint32_t u = 0; u < w->c.users; u++)
-		if (!cared_for(w, u) || oracle(w, u) != seen(w, u))
+		if (rightly_parked(w, u))
+			parked++;
+		else if (!cared_for(w, u) || oracle(w, u) != seen(w, u))
 			return;
+	w->r->started_without = parked;
 	w->r->started_ms = w->mono - 1000;
 	w->r->started_http = w->r->http;
 	sim_trace(w, "everybody is there");
@@ -1064,7 +1186,10 @@ static void http_starts(struct world *w, struct px_action *a)
 		w->https += 64;
 	}
 	struct http *h = &w->http[slot];
-	*h = (struct http){.id = a->http.id, .cas = (unsigned)a->http.gateway, .ask = a->http.ask};
+	*h = (struct http){.id = a->http.id,
+	                   .cas = (unsigned)a->http.gateway,
+	                   .ask = a->http.ask,
+	                   .started = w->mono};
 	h->target = take(&a->http.wire.target);
 	h->head = take(&a->http.wire.head);
 	h->body = take(&a->http.wire.body);
@@ -1142,6 +1267,7 @@ static void handle(struct world *w, struct event *ev)
 		if (w->person[ev->b].boundary_no != ev->a)
 			break;
 		w->r->boundaries++;
+		judge(w, ev->b, w->person[ev->b].unread);
 		compare(w, ev->b, 1200); /* P1, and the way there */
 		plan_boundary(w, ev->b);
 		break;
@@ -1209,7 +1335,7 @@ static void handle(struct world *w, struct event *ev)
 /* Runs until mono reaches `until`. */
 static void run(struct world *w, int64_t until)
 {
-	int64_t checked = 0;
+	int64_t checked = 0, parked_checked = w->mono;
 
 	for (;;) {
 		int64_t due = px_engine_due(w->e, sim_now(w)).ms;
@@ -1237,6 +1363,10 @@ static void run(struct world *w, int64_t until)
 				check_back(w);
 			if (!w->r->started_ms)
 				check_start(w);
+			if (w->mono >= parked_checked + MIN) {
+				parked_checked = w->mono;
+				check_parked(w);
+			}
 		}
 	}
 	w->mono = until;
@@ -1291,7 +1421,7 @@ static void begin(struct world *w)
 	/* 10 s, and the pace, until everybody is there; one by one over WebDAV, two requests each */
 	w->excused = w->mono + 10 * S + (int64_t)c->users * (c->webdav ? 20 : 1);
 	if (c->versions) /* what each server is must be found, and some are swept until it is */
-		sim_excuse(&w->excused, w->mono + MIN);
+		excuse(&w->excused, w->mono + MIN);
 	for (uint32_t u = 0; u < c->users; u++) {
 		char key[64];
 		snprintf(key, sizeof key, "u%u@example.test", u);

@@ -20,8 +20,9 @@
 #define HOUR (60 * MIN)
 #define DAY (24 * HOUR)
 #define MEETINGS 64
-#define PX_GATEWAYS 8 /* at most */
-#define HIDDEN 20     /* every so many users show the account no free/busy */
+#define PX_GATEWAYS 8     /* at most */
+#define HIDDEN 20         /* every so many users show the account no free/busy */
+#define WIDE (3 * HIDDEN) /* ... and have more in their calendars than one answer takes */
 
 enum cas_state { CAS_UP, CAS_REFUSES, CAS_HANGS, CAS_BUSY, CAS_DENIES };
 enum esc_state { ESC_UP, ESC_REFUSES, ESC_SILENT };
@@ -72,8 +73,12 @@ struct person {
 	unsigned docs;
 	int64_t wrong_since; /* mono; 0: right */
 	int64_t allowance;   /* of the difference that is there */
-	int64_t excused;     /* faults of its own last until */
-	int64_t unread;      /* a change needn't be known until */
+	int64_t excused;     /* it needn't be shown as it should be until */
+	int64_t blind;       /* its calendar may not be readable until ... */
+	int64_t blind_since; /* ... since then */
+	bool vouched;        /* it was followed then */
+	int64_t parkable;    /* it may be parked until */
+	int64_t unread;      /* the changes that there were needn't be known until */
 	int64_t moving;      /* its mailbox is served nowhere until */
 	uint32_t serves;     /* the CAS that serve it, by bit; 0: all do */
 	bool in_flight, listed;
@@ -104,6 +109,7 @@ struct http {
 	enum px_ask ask;
 	char *target, *head, *body;
 	bool open;
+	int64_t started;
 	uint32_t anchor, routed; /* impersonated; X-AnchorMailbox */
 	uint32_t *member;        /* subscriptions of an open stream; owned */
 	unsigned members;
@@ -118,7 +124,7 @@ struct cas {
 	bool mute;                       /* streams begin and say nothing */
 	uint32_t epoch;                  /* restarts: what was subscribed before is gone */
 	int64_t quiet_from, quiet_until; /* it has asked not to be asked */
-	int64_t down_at, probed_at;
+	int64_t down_at, heals_at, probed_at;
 };
 
 struct world {
@@ -139,18 +145,20 @@ struct world {
 	size_t subs, subs_cap;
 	uint32_t *wrong;
 	size_t wrongs;
-	int64_t excused; /* everybody is, until */
+	int64_t excused; /* nothing need be shown as it should be until */
 	enum esc_state esc;
-	bool deaf;            /* our listener can't be reached */
-	bool session_over;    /* WebDAV: until the next login */
-	bool coded;           /* there were codes */
-	bool *code_seen;      /* by row */
-	unsigned counted;     /* users that a request is about */
-	uint16_t *anchors;    /* hanging connections per mailbox */
-	int64_t even_at;      /* when survivors must be even and everybody followed (P3); 0: not */
-	uint64_t even_faults; /* unless something else has happened since */
-	int64_t denied_from,
-	    denied_last; /* the account is refused since; the last login that was */
+	bool deaf;         /* our listener can't be reached */
+	bool session_over; /* WebDAV: until the next login */
+	bool coded;        /* there were codes */
+	bool *code_seen;   /* by row */
+	unsigned counted;  /* users that a request is about */
+	uint16_t *anchors; /* hanging connections per mailbox */
+	int64_t even_at;   /* when survivors must be even and everybody followed (P3); 0: not */
+	uint64_t even_disturbed; /* unless something else has happened since */
+	uint64_t disturbed;
+	/* the first login that was refused; the last one of those that began after it, and how many they are */
+	int64_t denied_first, denied_last;
+	unsigned denials;
 	/* what is asked each second of a recovery */
 	bool recovering;
 	int64_t recovery_from, back_at; /* then everybody must be followed; 0: that was seen */
@@ -166,7 +174,13 @@ void sim_trace(struct world *w, const char *fmt, ...) __attribute__((format(prin
 void sim_complain(struct world *w, uint64_t *counter, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void sim_later(struct world *w, int64_t at, enum what what, uint64_t a, uint32_t b, void *p);
-void sim_excuse(int64_t *until, int64_t at);
+/*
+ * Excuses. A calendar that can't be read excuses nothing of what is known of it: only who has a change that isn't known yet. What the presence
+ * server does, or the clock, excuses whatever is shown.
+ */
+void sim_excuse_read(struct world *w, uint32_t u, int64_t until);
+void sim_excuse_read_all(struct world *w, int64_t until);
+void sim_excuse_shown(struct world *w, uint32_t u, int64_t until);
 int64_t sim_recovery(const struct world *w); /* of everybody, ms */
 void sim_excuse_users_of(struct world *w, unsigned cas, int64_t until);
 struct http *sim_http(struct world *w, uint64_t id); /* NULL: it has ended */
