@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -101,6 +102,7 @@ static inline int px_table_get(int fd, char **out, size_t *n)
 {
 	for (int i = 0; i < PX_TABLE_TRIES; i++) {
 		struct px_table_head h, again;
+		struct stat st;
 		unsigned now;
 		char *text;
 
@@ -111,6 +113,10 @@ static inline int px_table_get(int fd, char **out, size_t *n)
 			return 1;
 		if (h.text[now].len > PX_TABLE_MAX)
 			return -EIO;
+		/* no memory for what can't be there */
+		if (fstat(fd, &st) < 0 || h.text[now].at > (uint64_t)st.st_size ||
+		    h.text[now].len > (uint64_t)st.st_size - h.text[now].at)
+			continue;
 		text = malloc(h.text[now].len + 1);
 		if (!text)
 			return -ENOMEM;
