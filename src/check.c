@@ -92,7 +92,7 @@ int px_checker_new(struct px_checker **out, struct px_loop *loop, const struct p
 	                                    .mailbox = c->mailbox,
 	                                    .mailboxes = c->mailboxes,
 	                                    .wanted = c->wanted,
-	                                    .subscribe = c->subscribe,
+	                                    .kinds = c->kinds,
 	                                    .held = c->held,
 	                                    .hints = c->hints};
 	int err = k && host ? 0 : -ENOMEM;

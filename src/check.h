@@ -19,7 +19,7 @@ struct px_checker_config {
 	int only; /* this gateway alone; negative: all */
 	const char *const *mailbox;
 	unsigned mailboxes, wanted; /* core/check.h */
-	bool subscribe;
+	unsigned kinds;
 	const char *held, *hints;
 };
 

@@ -95,7 +95,7 @@ struct worker {
 	char checked[PX_CONTROL_TEXT_MAX + 1]; /* whom it is about */
 	struct px_mono checked_at;             /* its end; not set: it runs */
 	struct px_buf check_rows;              /* as whoever asked last began to read them */
-	bool subscribes;
+	unsigned kinds; /* of subscription that the settings allow; as PX_KIND_BIT()s */
 
 	bool leaving;
 	struct px_mono leave_at, beat_at, stats_at;
@@ -475,7 +475,7 @@ static int begin_check(struct worker *w, const char *whom, const char **said)
 	                              .url = name + pool->n,
 	                              .mailbox = mailbox,
 	                              .only = -1,
-	                              .subscribe = w->subscribes};
+	                              .kinds = w->kinds};
 	struct px_checker *k;
 	int64_t id = -1;
 	int err = 0;
@@ -983,6 +983,7 @@ static int make_engine(struct worker *w, struct px_now now)
 			concurrency[i] = s->gateway[i].concurrency;
 		}
 		w->engine = px_engine_new(&c, now);
+		w->kinds = c.kinds;
 	}
 	free(name);
 	free(concurrency);
@@ -1123,7 +1124,6 @@ static int set_up(struct worker *w, const struct options *o)
 		return err;
 	w->options = o;
 	px_log_open(STDERR_FILENO, w->settings->log_level);
-	w->subscribes = w->settings->subscription != PX_SUBSCRIPTION_NONE;
 	w->withdraw_on_exit = w->settings->on_exit == PX_EXIT_WITHDRAW;
 	if ((err = keep(&w->note_lang, w->settings->note_lang)) < 0 || (err = keep_notes(w)) < 0 ||
 	    (err = keep(&w->remind_from, w->settings->remind_from)) < 0 ||
@@ -1349,7 +1349,7 @@ static int check(struct worker *w, const struct options *o)
 	c.gateways = (unsigned)s->gateways;
 	c.name = name;
 	c.url = name + s->gateways;
-	c.subscribe = s->subscription != PX_SUBSCRIPTION_NONE;
+	c.kinds = kinds_of(w);
 	c.hints = "whether NOTIFYs arrive is what the running service logs";
 	err = find_whom(s, o->whom, &c, &t, key);
 	c.mailbox = (const char *const *)t.mailbox;

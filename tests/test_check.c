@@ -41,7 +41,8 @@ static struct px_check_run *start(const struct px_backend *b, unsigned gateways,
 	                                  .host = host,
 	                                  .mailbox = mailbox,
 	                                  .mailboxes = mailboxes,
-	                                  .subscribe = true};
+	                                  .kinds = PX_KIND_BIT(PX_KIND_STREAM) |
+	                                           PX_KIND_BIT(PX_KIND_PULL)};
 	struct px_check_run *r = px_check_run_new(&c);
 
 	assert_non_null(r);

@@ -12,6 +12,9 @@ enum stage { KNOCK, LOGIN, LOCATE, CALENDAR, SUBSCRIBE, UNSUBSCRIBE, END };
 
 #define FOLDER_MAX 1024
 #define DAY_MS 86400000
+/* its listener is the service's */
+#define PUSH_UNTRIED                                                                               \
+	"push isn't tried here; whether the server's calls arrive is what the service logs"
 #define REFUSALS_MAX 2 /* failed logins of one run: what is told by the third isn't worth it */
 
 struct gateway {
@@ -35,8 +38,8 @@ struct gateway {
 struct px_check_run {
 	const struct px_backend *backend;
 	unsigned gateways, mailboxes, wanted;
-	bool subscribe;
-	char **host; /* gateways of them, then the mailboxes */
+	unsigned kinds; /* of subscription that the settings allow */
+	char **host;    /* gateways of them, then the mailboxes */
 	char *held, *hints;
 	bool accepted;    /* the account, by one of them */
 	bool trying;      /* its login is under way at one */
@@ -105,7 +108,7 @@ struct px_check_run *px_check_run_new(const struct px_check_config *c)
 	r->gateways = c->gateways;
 	r->mailboxes = c->mailboxes < PX_CHECK_MAILBOXES ? c->mailboxes : PX_CHECK_MAILBOXES;
 	r->wanted = c->wanted > 0 && c->wanted < r->mailboxes ? c->wanted : r->mailboxes;
-	r->subscribe = c->subscribe;
+	r->kinds = c->kinds & ~PX_KIND_BIT(PX_KIND_NONE);
 	r->host = calloc(r->gateways + r->mailboxes, sizeof *r->host);
 	bool good = r->host && (!c->held || (r->held = strdup(c->held))) &&
 	            (!c->hints || (r->hints = strdup(c->hints)));
@@ -349,7 +352,7 @@ static void next_stage(struct px_check_run *r, struct gateway *g)
 	do
 		g->stage++;
 	while ((g->stage == LOCATE && !r->backend->locates) ||
-	       ((g->stage == SUBSCRIBE || g->stage == UNSUBSCRIBE) && !r->subscribe) ||
+	       ((g->stage == SUBSCRIBE || g->stage == UNSUBSCRIBE) && !r->kinds) ||
 	       (g->stage == UNSUBSCRIBE && !g->id[0]));
 }
 
@@ -521,12 +524,12 @@ static void see_calendar(struct px_check_run *r, struct gateway *g)
 static bool next_kind(struct px_check_run *r, struct gateway *g, bool first)
 {
 	static const enum px_kind order[] = {PX_KIND_STREAM, PX_KIND_PULL};
-	unsigned can = r->backend->kinds(g->version), i = 0;
+	unsigned can = r->backend->kinds(g->version) & r->kinds, i = 0;
 
 	for (; !first && order[i] != g->kind; i++)
 		;
 	for (i += !first; i < sizeof order / sizeof *order; i++)
-		if (can & 1u << order[i]) {
+		if (can & PX_KIND_BIT(order[i])) {
 			g->kind = order[i];
 			return true;
 		}
@@ -543,7 +546,9 @@ static void see_subscribed(struct px_check_run *r, struct gateway *g)
 	    g->kind == PX_KIND_STREAM ? "streaming"
 	    : r->backend->hints       ? "POLL"
 	                              : "pull",
-	    r->backend->hints ? r->hints : NULL);
+	    r->backend->hints                                                   ? r->hints
+	    : g->kind != PX_KIND_STREAM && r->kinds & PX_KIND_BIT(PX_KIND_PUSH) ? PUSH_UNTRIED
+	                                                                        : NULL);
 	next_stage(r, g);
 }
 
@@ -605,7 +610,10 @@ void px_check_done(struct px_check_run *r, unsigned gateway, const struct px_htt
 		see_calendar(r, g);
 		if (g->stage == SUBSCRIBE && !next_kind(r, g, true)) {
 			set(g, PX_CHECK_SUBSCRIPTION, PX_CHECK_SKIPPED,
-			    "this server knows none that can be tried without disturbing", NULL);
+			    r->kinds & PX_KIND_BIT(PX_KIND_PUSH)
+			        ? PUSH_UNTRIED
+			        : "this server knows none that can be tried without disturbing",
+			    NULL);
 			g->stage = END;
 		}
 		break;

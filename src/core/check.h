@@ -62,7 +62,8 @@ struct px_check_config {
 	unsigned mailboxes;         /* 0 to PX_CHECK_MAILBOXES; 0: what needs one is skipped */
 	/* The first of them are asked about; the others show whether a right that is missing is missing there, too. 0: all */
 	unsigned wanted;
-	bool subscribe;    /* false: subscription=none */
+	unsigned
+	    kinds; /* PX_KIND_BIT()s that the settings allow; none of a subscription: it isn't tried */
 	const char *hints; /* what is known of calls that are hints, in words; NULL: nothing */
 	const char
 	    *held; /* the account is known to be refused, in words: nobody logs in; NULL: not so */

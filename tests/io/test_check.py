@@ -79,6 +79,14 @@ def test_a_good_pool(folder, sim):
     assert sim.counters()["failed_logins"] == 0
 
 
+def test_push_is_said_to_be_untried(folder, sim):
+    status, found, said = check(folder, sim, "cas1", subscription="push", listen_http=f"127.0.0.1:{free_port()}")
+    assert status == 0, said
+    (steps,) = found.values()
+    assert steps["subscription"][0] == "skipped" and steps["subscription"][1].startswith("push isn't tried here"), said
+    assert sim.request("GET", "/subscriptions") == []
+
+
 @pytest.mark.limit(60)
 def test_twelve_gateways_twelve_faults(folder, sim):
     made = Certificates(folder)
