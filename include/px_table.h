@@ -65,6 +65,16 @@ static inline bool px_table_whole(int fd, void *to, size_t n, uint64_t at, bool 
 	return true;
 }
 
+/* Whether the current text is where it can be: in the file, behind the head. */
+static inline bool px_table_has(int fd, const struct px_table_head *h)
+{
+	const uint64_t at = h->text[h->turn & 1].at, len = h->text[h->turn & 1].len;
+	struct stat st;
+
+	return h->turn > 0 && fstat(fd, &st) == 0 && at >= PX_TABLE_FIRST &&
+	       at <= (uint64_t)st.st_size && len <= (uint64_t)st.st_size - at;
+}
+
 /* Makes n bytes the current text. 0; -EBUSY: another process is writing; or another negative errno. */
 static inline int px_table_put(int fd, const char *text, size_t n)
 {
@@ -82,7 +92,7 @@ static inline int px_table_put(int fd, const char *text, size_t n)
 		next = !now;
 		/* before the current one if there is room, else behind it */
 		h.text[next].len = n;
-		h.text[next].at = h.turn == 0 || PX_TABLE_FIRST + n <= h.text[now].at
+		h.text[next].at = !px_table_has(fd, &h) || PX_TABLE_FIRST + n <= h.text[now].at
 		                      ? PX_TABLE_FIRST
 		                      : h.text[now].at + h.text[now].len;
 		if (px_table_whole(fd, (void *)(uintptr_t)text, n, h.text[next].at, true) &&
@@ -102,7 +112,6 @@ static inline int px_table_get(int fd, char **out, size_t *n)
 {
 	for (int i = 0; i < PX_TABLE_TRIES; i++) {
 		struct px_table_head h, again;
-		struct stat st;
 		unsigned now;
 		char *text;
 
@@ -114,8 +123,7 @@ static inline int px_table_get(int fd, char **out, size_t *n)
 		if (h.text[now].len > PX_TABLE_MAX)
 			return -EIO;
 		/* no memory for what can't be there */
-		if (fstat(fd, &st) < 0 || h.text[now].at > (uint64_t)st.st_size ||
-		    h.text[now].len > (uint64_t)st.st_size - h.text[now].at)
+		if (!px_table_has(fd, &h))
 			continue;
 		text = malloc(h.text[now].len + 1);
 		if (!text)
