@@ -54,11 +54,13 @@ class OpenSips(Proxy):
         put(r"^tcp_workers=4", "tcp_workers=2")
         if (Path(SOURCE) / "modules" / "event_route" / "event_route.so").exists():
             put(r'^#loadmodule "event_route\.so"', 'loadmodule "event_route.so"')
+        if b"busy_timeout" in (Path(SOURCE) / "modules/db_sqlite/db_sqlite.so").read_bytes():
+            put(r'^#modparam\("db_sqlite"', 'modparam("db_sqlite"')
         put("sqlite:///var/lib/opensips/presence.sqlite",
             f"sqlite:///{str(self.database()).lstrip('/')}", times=2)
         put('"port", 8888', f'"port", {self.mi_port}')
         if "tcp" not in self.listen:
-            put(r'^loadmodule "proto_tcp\.so"\n', "")
+            put(r'^.*"proto_tcp.*\n', "", times=2)
         return cfg
 
     def places(self):

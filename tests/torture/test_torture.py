@@ -13,7 +13,7 @@ from harness import ExchangeSim, Kamailio, Watch, wait_until
 from harness.database import File, Sqlite, Text
 from harness.knocking import Knocking
 from harness.process import ROOT
-from harness.host import Host
+from harness.host import HOST, Host
 
 
 def p99(values):
@@ -103,7 +103,9 @@ def test_kills_and_stops(place, folder):
     chance = random.Random(7)
     busy = {}
     used = []
-    with Watch(folder, proxy.tcp, aors) as watch, Knocking(proxy.port, patience=2) as knocking:
+    # OpenSIPS 4.0.1 drops what comes over one TCP connection faster than its workers take it
+    seen_at = proxy.udp if HOST == "opensips" else proxy.tcp
+    with Watch(folder, seen_at, aors) as watch, Knocking(proxy.port, patience=2) as knocking:
         watch.wait_all({aor: "available" for aor in aors})
         blows = [(proxy.worker, signal.SIGKILL)] * 30 + [(proxy.supervisor, signal.SIGKILL)] * 20 + \
             [(proxy.worker, signal.SIGSTOP)] * 3
