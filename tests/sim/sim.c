@@ -515,14 +515,14 @@ void sim_excuse_verdict(struct world *w, const struct http *h, enum px_verdict v
 	x->about(w, h, count_user, 0);
 	x->about(w, h, excuse_user, soon);
 	switch (v) {
-	case PX_V_SERVER: /* its users go elsewhere; if they can't, everybody comes back */
-		sim_excuse_users_of(w, h->cas, soon);
+	case PX_V_SERVER: /* its users, all of them perhaps, go elsewhere; if they can't, everybody comes back */
+		sim_excuse_users_of(w, h->cas, w->mono + 15 * S + sim_recovery(w));
 		w->cas[h->cas].died = true;
 		if (healthy(w) <= 1)
 			sim_excuse_read_all(w, w->mono + 5 * S + sim_recovery(w));
 		break;
 	case PX_V_DENIED: /* nothing is sent while it is looked into; for 5 min if that is refused, too */
-		sim_excuse_users_of(w, h->cas, soon);
+		sim_excuse_users_of(w, h->cas, w->mono + 15 * S + sim_recovery(w));
 		w->cas[h->cas].died = true;
 		sim_excuse_read_all(
 		    w, w->mono + (h->ask == PX_ASK_PROBE ? 6 * MIN + sim_recovery(w) : 20 * S));
@@ -1106,7 +1106,10 @@ static void check_herd(struct world *w)
 	w->r->mean = (unsigned)mean;
 	sim_trace(w, "recovery: %llu in %u s, mean %llu, most %u", (unsigned long long)sum,
 	          last - first + 1, (unsigned long long)mean, most);
-	if (most > 2 * mean)
+	/* and all at once isn't a pace: 45 s for everybody, or 20 ms between two at a gateway */
+	const uint64_t pace =
+	    w->c.users / 45 > 50 * w->c.gateways ? w->c.users / 45 : 50 * w->c.gateways;
+	if (most > 2 * mean || most > 2 * pace)
 		sim_complain(w, &w->r->herds, "a second of a recovery with %u, mean %llu", most,
 		             (unsigned long long)mean);
 	w->recovering = false;
