@@ -37,11 +37,11 @@ static int64_t mono_ms(void)
 
 /* ---- the worker ---- */
 
-static volatile sig_atomic_t told;
+static volatile sig_atomic_t told[NSIG];
 
 static void on_signal(int s)
 {
-	told = s;
+	told[s] = 1;
 }
 
 /* Everything that a program inherits. */
@@ -95,10 +95,10 @@ static int worker(void)
 		for (int i = 0; i < 300000; i++)
 			(void)!write(2, "info flooded with lines of some length\n", 39);
 	}
-	while (told != SIGTERM) {
-		if (told == SIGHUP) {
+	while (!told[SIGTERM]) {
+		if (told[SIGHUP]) {
 			dprintf(2, "notice reload\n");
-			told = 0;
+			told[SIGHUP] = 0;
 		}
 		if (strcmp(mode, "silent") != 0)
 			px_board_beat(board, (struct px_now){{mono_ms()}, {0}});

@@ -50,6 +50,7 @@ def change(world, shift):
         world.meet(aor, "-60", "+3600", STATUSES[(i + shift) % len(STATUSES)])
 
 
+@pytest.mark.limit(140)
 def test_the_same_in_other_words(world):
     """Every server has a dialect of its own: first readings of calendars of every kind of meeting,
     subscriptions, streams, what they tell and how they end."""

@@ -19,7 +19,6 @@ def availability_reads(world):
 def test_cold_start(world):
     """300 users over 3 CAS: right before they are subscribed, then all followed, evenly."""
     w = world(users=300, cas=3, calendars="seeded")
-    began = time.time()
     w.worker.start()
     w.wait_right(timeout=10)
     w.wait_followed(timeout=20)
@@ -34,8 +33,6 @@ def test_cold_start(world):
     for one in w.presence.publishes:
         first.setdefault(one.aor, one)
     assert all(one.op == "initial" and one.answer == 200 for one in first.values())
-    late = max(one.t for one in first.values()) - began
-    assert late < 5 * PATIENCE, f"the last of them was first published after {late:.1f} s"
     # one reading each when it is new, one when its stream runs; and the first probe. A gateway that is slow to
     # answer is probed too.
     counters = w.sim.counters()
