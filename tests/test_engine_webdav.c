@@ -401,8 +401,7 @@ static void test_hints_whenever_they_come(void **state)
 		unsigned late = 0;
 
 		change(&r.person[i]);
-		while (r.person[i].seen !=
-		       (r.person[i].busy ? PX_PRESENCE_BUSY : PX_AVAILABLE)) {
+		while (r.person[i].seen != (r.person[i].busy ? PX_PRESENCE_BUSY : PX_AVAILABLE)) {
 			pass(50);
 			assert_in_range(late += 50, 0, 1900);
 		}

@@ -596,8 +596,9 @@ static void what_is_wanted_meanwhile_goes_when_the_answer_comes(void **state)
 {
 	static const struct {
 		enum px_pub_op in_flight;
-		char meanwhile; /* w: want, d: withdraw, c: check, b: withdraw and want again, x: want and withdraw again */
-		int status;     /* 0: silence */
+		char
+		    meanwhile; /* w: want, d: withdraw, c: check, b: withdraw and want again, x: want and withdraw again */
+		int status; /* 0: silence */
 		unsigned todo;
 		enum px_pub_state state;
 		enum px_pub_op next; /* when its turn comes */

@@ -274,8 +274,8 @@ void px_port_give_up(struct px_ports *p, const nta_leg_t *leg, nta_outgoing_t *o
 	while (port < p->port + p->n && port->leg != leg)
 		port++;
 	if (udp && port < p->port + p->n)
-		nta_msg_treply(port->agent, nta_outgoing_getrequest(out),
-		               SIP_408_REQUEST_TIMEOUT, TAG_END());
+		nta_msg_treply(port->agent, nta_outgoing_getrequest(out), SIP_408_REQUEST_TIMEOUT,
+		               TAG_END());
 }
 
 struct px_ports *px_ports_new(su_root_t *root, const struct px_port_config *c)

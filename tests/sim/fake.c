@@ -202,8 +202,8 @@ static void fake_done(struct px_parse *p, const struct px_http_answer *a, struct
 		out->verdict = PX_V_BUSY;
 	else if (p->verdict >= 0)
 		out->verdict = (enum px_verdict)p->verdict;
-	else if ((p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE ||
-	          p->ask == PX_ASK_DETAILS) && p->seen != p->n)
+	else if ((p->ask == PX_ASK_READ || p->ask == PX_ASK_READ_ONE || p->ask == PX_ASK_DETAILS) &&
+	         p->seen != p->n)
 		out->verdict = PX_V_TRANSIENT;
 }
 
@@ -241,10 +241,10 @@ static int fake_notified(const char *bytes, size_t n, px_item_h *said, void *arg
 #define FAKE(...)                                                                                  \
 	{                                                                                          \
 		.name = "fake", .kinds = fake_kinds, .read_max = 100, .read_one = true,            \
-		.oof_max = fake_oof_max, .details_max = 100, .stream_max = 200, .poll_max = 1, .id_max = 255,          \
-		.heartbeat_ms = FAKE_HEARTBEAT_MS, .write = fake_write, .parse_new = fake_new,     \
-		.feed = fake_feed, .done = fake_done, .parse_free = fake_free,                     \
-		.notified = fake_notified, __VA_ARGS__                                             \
+		.oof_max = fake_oof_max, .details_max = 100, .stream_max = 200, .poll_max = 1,     \
+		.id_max = 255, .heartbeat_ms = FAKE_HEARTBEAT_MS, .write = fake_write,             \
+		.parse_new = fake_new, .feed = fake_feed, .done = fake_done,                       \
+		.parse_free = fake_free, .notified = fake_notified, __VA_ARGS__                    \
 	}
 
 const struct px_backend fake_backend = FAKE(.versions = 1);
