@@ -379,6 +379,8 @@ void px_reading_done(struct px_engine *e, unsigned index, const struct px_reply 
 		else if (todo & PX_R_ALONE)
 			read_refused(e, r->user[i].slot, (enum lane)r->lane, reply->verdict, code,
 			             now);
+		if (todo & PX_R_MARK) /* it was just time to look again, and can't be now */
+			px_vouched(u, now);
 		if (todo & PX_R_MARK || u->again || u->renamed)
 			px_mark(e, r->user[i].slot, u->again ? u->again : READ_COLD, now);
 		u->again = READ_NONE;

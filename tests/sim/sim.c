@@ -898,7 +898,11 @@ static void fault(struct world *w, enum fault f)
 			plan_boundary(w, u);
 			/* of whom there is too much, half an hour back is known: the rest is read */
 			if (!w->c.webdav && u % WIDE == 0)
-				sim_excuse_shown(w, u, w->mono + 10 * S);
+				sim_excuse_shown(w, u,
+				                 (w->person[u].blind > w->mono
+				                      ? w->person[u].blind
+				                      : w->mono) +
+				                     10 * S);
 			compare(w, u, 1200);
 		}
 		px_engine_tick(w->e, sim_now(w)); /* the loop notices a step at once */
