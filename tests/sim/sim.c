@@ -690,7 +690,7 @@ static void sip_arrives(struct world *w, struct px_action *a)
 			if (a->sip.body.len) {
 				doc->presence =
 				    a->sip.op == PX_OP_CLEAR                 ? PX_UNKNOWN
-				    : strstr(a->sip.body.data, "<rpid:busy")   ? PX_PRESENCE_BUSY
+				    : strstr(a->sip.body.data, "<rpid:busy") ? PX_PRESENCE_BUSY
 				    : strstr(a->sip.body.data, "<rpid:away") ? PX_AWAY
 				                                             : PX_AVAILABLE;
 				doc->order = ++w->seq;
@@ -776,7 +776,10 @@ static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 	w->cas[g].state = hang ? CAS_HANGS : CAS_REFUSES;
 	w->cas[g].died = true;
 	w->cas[g].down_at = w->mono;
-	sim_excuse_users_of(w, g, noticed + 60 * S); /* P3, P4 */
+	sim_excuse_users_of(
+	    w, g,
+	    noticed +
+	        61 * S); /* P3, P4, and what the last of them asks is answered and published */
 	if (!hang) {
 		w->cas[g].epoch++;
 		cut_streams(w, g);
@@ -898,11 +901,10 @@ static void fault(struct world *w, enum fault f)
 			plan_boundary(w, u);
 			/* of whom there is too much, half an hour back is known: the rest is read */
 			if (!w->c.webdav && u % WIDE == 0)
-				sim_excuse_shown(w, u,
-				                 (w->person[u].blind > w->mono
-				                      ? w->person[u].blind
-				                      : w->mono) +
-				                     10 * S);
+				sim_excuse_shown(
+				    w, u,
+				    (w->person[u].blind > w->mono ? w->person[u].blind : w->mono) +
+				        10 * S);
 			compare(w, u, 1200);
 		}
 		px_engine_tick(w->e, sim_now(w)); /* the loop notices a step at once */
@@ -1064,7 +1066,9 @@ static void check_even(struct world *w)
 		struct px_user_view v;
 		if (!px_engine_user(w->e, u, &v) || v.watch == PX_WATCH_PARKED)
 			continue;
-		stranded += v.gateway == PX_NO_GATEWAY || w->cas[v.gateway].state != CAS_UP;
+		/* whose mailbox moves may be led to one that nobody has found dead, as nobody was there */
+		stranded += w->person[u].blind < w->mono &&
+		            (v.gateway == PX_NO_GATEWAY || w->cas[v.gateway].state != CAS_UP);
 		unfollowed += !cared_for(w, u) && w->person[u].blind < w->mono;
 	}
 	if (stranded || unfollowed > 400)
