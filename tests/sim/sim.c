@@ -7,6 +7,7 @@
 
 #define EPOCH 1764000000000LL /* some wall time to start at */
 #define HEARTBEAT FAKE_HEARTBEAT_MS
+#define CHANGE_MS 2500 /* P2, and the way there */
 #define RESYNC_MS (3600 * S)
 #define STALE_MS (3600 * S)
 /* between two sweeps, at the most: before it would be stale, and the batch waits for company */
@@ -229,10 +230,13 @@ static void check(struct world *w)
 		excuse(&from, p->excused);
 		excuse(&from, w->excused);
 		excuse(&from, p->unread);
-		int64_t wrong = w->mono - from;
+		int64_t wrong = w->mono - from, allowed = p->allowance;
+		/* as long as a change may take: it has to be read, after whatever excused it */
+		if (from > p->wrong_since && allowed < CHANGE_MS)
+			allowed = CHANGE_MS;
 		if (wrong > 0 && (uint64_t)wrong > w->r->wrong_ms_max)
 			w->r->wrong_ms_max = (uint64_t)wrong;
-		if (wrong > p->allowance) {
+		if (wrong > allowed) {
 			struct px_user_view v;
 			px_engine_user(w->e, u, &v);
 			sim_complain(w, &w->r->violations,
@@ -240,8 +244,8 @@ static void check(struct world *w)
 			             "watch %s gateway %d kind %d pub %d dirty %d",
 			             u, px_presence_name(seen(w, u)),
 			             px_presence_name(oracle(w, u)), (long long)wrong,
-			             (long long)p->allowance, px_watch_state_name(v.watch),
-			             v.gateway, v.kind, v.publication->state, v.dirty);
+			             (long long)allowed, px_watch_state_name(v.watch), v.gateway,
+			             v.kind, v.publication->state, v.dirty);
 			excuse(&p->excused, w->mono + HOUR); /* once is enough */
 		}
 		i++;
@@ -290,13 +294,13 @@ int64_t sim_change_allowance(const struct world *w, uint32_t u)
 	struct px_user_view v;
 
 	if (!px_engine_user(w->e, u, &v) || v.gateway == PX_NO_GATEWAY)
-		return 2500;
+		return CHANGE_MS;
 	const struct px_gateway *g = &pool->gateway[v.gateway];
 	const enum px_kind kind = v.subscription ? v.kind : (enum px_kind)g->kind;
 	if (kind == PX_KIND_NONE)
 		return SWEEP_MS;
 	if (kind != PX_KIND_PULL || w->c.webdav)
-		return 2500;
+		return CHANGE_MS;
 	/* 20 polls a second at a gateway */
 	int64_t every = (int64_t)g->users * 50;
 	every = every < 15 * S ? 15 * S : every > 5 * MIN ? 5 * MIN : every;
@@ -713,7 +717,7 @@ static void sip_arrives(struct world *w, struct px_action *a)
 			sim_excuse_shown(w, u, done + 5 * S);
 		}
 	}
-	compare(w, u, 2500);
+	compare(w, u, CHANGE_MS);
 	sim_later(w, done, W_SIP_DONE, a->sip.id, u, answer);
 }
 
