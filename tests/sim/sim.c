@@ -7,7 +7,8 @@
 
 #define EPOCH 1764000000000LL /* some wall time to start at */
 #define HEARTBEAT FAKE_HEARTBEAT_MS
-#define CHANGE_MS 2500 /* P2, and the way there */
+#define CHANGE_MS 2500        /* P2, and the way there */
+#define THROTTLED_MS (76 * S) /* after its end: the longest pause, and the way back */
 #define RESYNC_MS (3600 * S)
 #define STALE_MS (3600 * S)
 /* between two sweeps, at the most: before it would be stale, and the batch waits for company */
@@ -780,10 +781,12 @@ static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 	w->cas[g].state = hang ? CAS_HANGS : CAS_REFUSES;
 	w->cas[g].died = true;
 	w->cas[g].down_at = w->mono;
-	sim_excuse_users_of(
-	    w, g,
-	    noticed +
-	        61 * S); /* P3, P4, and what the last of them asks is answered and published */
+	/* P3, P4, and what the last of them asks is answered and published; later where nobody is let in meanwhile */
+	int64_t right = noticed + 61 * S;
+	for (unsigned other = 0; other < w->c.gateways; other++)
+		if (w->cas[other].state == CAS_BUSY)
+			excuse(&right, w->cas[other].heals_at + THROTTLED_MS);
+	sim_excuse_users_of(w, g, right);
 	if (!hang) {
 		w->cas[g].epoch++;
 		cut_streams(w, g);
@@ -940,8 +943,9 @@ static void fault(struct world *w, enum fault f)
 		if (w->cas[g].state == CAS_UP) {
 			sim_trace(w, "cas %u throttles", g);
 			w->cas[g].state = CAS_BUSY;
-			sim_excuse_users_of(w, g, w->mono + MIN + 66 * S + 10 * S);
-			sim_later(w, w->mono + MIN, W_HEAL, g, 0, NULL);
+			w->cas[g].heals_at = w->mono + MIN;
+			sim_excuse_users_of(w, g, w->cas[g].heals_at + THROTTLED_MS);
+			sim_later(w, w->cas[g].heals_at, W_HEAL, g, 0, NULL);
 		}
 		break;
 	case F_DENIED:
