@@ -462,6 +462,20 @@ static int64_t search(const struct world *w, uint32_t u)
 	return w->person[u].serves ? (w->c.gateways + 1) * (PX_WATCH_RETRY_MAX + S) : 0;
 }
 
+/* Who goes elsewhere may be led to a server that lets nobody in for now, or asked for a pause: until, or when that is over. */
+static int64_t let_in(const struct world *w, int64_t until)
+{
+	const struct px_pool *pool = px_engine_pool(w->e);
+
+	for (unsigned g = 0; g < w->c.gateways; g++) {
+		if (w->cas[g].state == CAS_BUSY)
+			excuse(&until, w->cas[g].heals_at + THROTTLED_MS);
+		if (pool->gateway[g].paused_until.ms > w->mono)
+			excuse(&until, pool->gateway[g].paused_until.ms + 61 * S);
+	}
+	return until;
+}
+
 /* Whose only servers are dead. */
 static void excuse_unserved(struct world *w)
 {
@@ -485,6 +499,15 @@ void sim_excuse_users_of(struct world *w, unsigned cas, int64_t until)
 	for (uint32_t u = 0; u < w->c.users; u++)
 		if (px_engine_user(w->e, u, &v) && v.gateway == (int)cas)
 			sim_excuse_read(w, u, until + search(w, u));
+}
+
+static void excuse_behind(struct world *w, unsigned cas, int64_t until)
+{
+	struct px_user_view v;
+
+	for (uint32_t u = 0; u < w->c.users; u++)
+		if (px_engine_user(w->e, u, &v) && v.gateway == (int)cas && v.dirty)
+			sim_excuse_read(w, u, until);
 }
 
 /* Who is in trouble already is in more of it: the waits between attempts grow. */
@@ -521,7 +544,7 @@ void sim_excuse_verdict(struct world *w, const struct http *h, enum px_verdict v
 	x->about(w, h, excuse_user, soon);
 	switch (v) {
 	case PX_V_SERVER: /* its users, all of them perhaps, go elsewhere; if they can't, everybody comes back */
-		sim_excuse_users_of(w, h->cas, w->mono + 15 * S + sim_recovery(w));
+		sim_excuse_users_of(w, h->cas, let_in(w, w->mono + 15 * S + sim_recovery(w)));
 		w->cas[h->cas].died = true;
 		if (healthy(w) <= 1)
 			sim_excuse_read_all(w, w->mono + 5 * S + sim_recovery(w));
@@ -629,6 +652,9 @@ static void http_arrives(struct world *w, uint64_t id)
 		/* 30 s until it is given up, and then a reading or two; a stream has 30 s too, or
 		 * 10 */
 		exchange(w)->about(w, h, excuse_user, w->mono + (cut ? 0 : 30 * S) + 15 * S);
+		if (h->ask == PX_ASK_READ_ONE &&
+		    !cut) /* few go at a time, who waits behind it waits as long */
+			excuse_behind(w, h->cas, w->mono + 45 * S);
 		if (h->ask != PX_ASK_STREAM || cut)
 			sim_later(w, w->mono + (cut ? 10 : 30 * S), W_HTTP_LOST, id, cut, NULL);
 		return;
@@ -782,10 +808,7 @@ static void kill_cas(struct world *w, unsigned g, bool hang, int64_t for_ms)
 	w->cas[g].died = true;
 	w->cas[g].down_at = w->mono;
 	/* P3, P4, and what the last of them asks is answered and published; later where nobody is let in meanwhile */
-	int64_t right = noticed + 61 * S;
-	for (unsigned other = 0; other < w->c.gateways; other++)
-		if (w->cas[other].state == CAS_BUSY)
-			excuse(&right, w->cas[other].heals_at + THROTTLED_MS);
+	const int64_t right = let_in(w, noticed + 61 * S);
 	sim_excuse_users_of(w, g, right);
 	if (!hang) {
 		w->cas[g].epoch++;
