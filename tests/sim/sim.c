@@ -1469,7 +1469,7 @@ static void begin(struct world *w)
 		snprintf(key, sizeof key, "u%u@example.test", u);
 		if (px_engine_user_put(w->e, key, key, true, sim_now(w)) != u)
 			sim_complain(w, &w->r->violations, "user %u has another id", u);
-		w->person[u].unread = w->excused; /* what delays its first reading delays what is shown */
+		w->person[u].unread = w->excused; /* a late first reading is shown late */
 		compare(w, u, 1200);
 	}
 }
